@@ -1,0 +1,50 @@
+/* Snapshot files: names, checks, chunks, the pull of one from a peer with resumption, clean-up of old ones.
+ *
+ *   dir/snapshots/<index>-<term>.snap        complete, verified, fsynced (rename is the last step)
+ *   dir/snapshots/<index>-<term>.part        being pulled; its size says where to resume
+ *   dir/snapshots/<index>-<term>.tmp         being dumped
+ * Indexes and terms are 16 hex digits.  Files are read in chunks: no image is ever in memory as a whole. */
+#ifndef RAFTLOG_SNAPSHOT_H
+#define RAFTLOG_SNAPSHOT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "message.h"
+
+struct snapshot_dir {
+    char path[960];
+};
+
+/* Make the folder, remove `.tmp` files. */
+int snapshot_dir_open(struct snapshot_dir *dir, const char *data_dir, char *err, size_t err_size);
+void snapshot_path(const struct snapshot_dir *dir, uint64_t index, uint64_t term, const char *suffix,
+                   char *out, size_t size);
+/* CRC32C and size of a file, read in pieces.  IO on failure. Any thread. */
+int snapshot_checksum(const char *path, uint32_t *crc, uint64_t *size);
+/* fsync, rename `.tmp` or `.part` to `.snap`, fsync the folder. Any thread. */
+int snapshot_publish(const struct snapshot_dir *dir, uint64_t index, uint64_t term, const char *from_suffix);
+/* Read a chunk of a complete snapshot into `out` (room for `size`); `*got` may be less at the end. NOT_FOUND,
+ * IO. */
+int snapshot_read_chunk(const struct snapshot_dir *dir, uint64_t index, uint64_t term, uint64_t offset,
+                        uint32_t size, uint8_t *out, uint32_t *got);
+/* Remove complete snapshots other than the newest `keep` and than `pinned` (0: none), and stale parts. */
+void snapshot_clean(const struct snapshot_dir *dir, uint32_t keep, uint64_t pinned_index);
+
+/* A pull in progress: pure bookkeeping plus one file. */
+struct snapshot_pull;
+/* Begin or resume: an existing `.part` of the same snapshot goes on from its size.  Copies `manifest`. */
+int snapshot_pull_begin(struct snapshot_pull **pull, const struct snapshot_dir *dir,
+                        const struct snapshot_manifest *manifest);
+/* What to ask for next. False: complete. */
+bool snapshot_pull_next(const struct snapshot_pull *pull, uint64_t *offset, uint32_t *size);
+/* A chunk arrived.  Chunks of another offset are ignored (duplicates).  IO, NO_SPACE. */
+int snapshot_pull_chunk(struct snapshot_pull *pull, uint64_t offset, struct assent_bytes data);
+/* All bytes are there: verify the checksum, fsync, publish.  CORRUPT: the part is removed, begin again.
+ * WORKER THREAD. */
+int snapshot_pull_finish(struct snapshot_pull *pull);
+uint64_t snapshot_pull_bytes(const struct snapshot_pull *pull);
+const struct snapshot_manifest *snapshot_pull_manifest(const struct snapshot_pull *pull);
+void snapshot_pull_close(struct snapshot_pull *pull);
+
+#endif /* RAFTLOG_SNAPSHOT_H */

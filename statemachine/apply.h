@@ -1,0 +1,75 @@
+/* What a command's or query's function gets and may do.  Private to statemachine/. */
+#ifndef STATEMACHINE_APPLY_H
+#define STATEMACHINE_APPLY_H
+
+#include "assent/clock.h"
+#include "command.h"
+#include "statemachine.h"
+#include "store.h"
+
+struct apply {
+    struct store_txn *txn;
+    const struct command *command;
+    uint64_t position; /* of the command in the log: fencing token, unique number */
+    int64_t now_us;    /* the command's time: strictly larger than every earlier one */
+    uint64_t cluster_tag;
+    struct codec_writer *out; /* the data map of the result; used only when the function returns ASSENT_OK */
+    char detail[256];         /* of a refusal, optional: a sentence for people */
+};
+
+/* Returns ASSENT_OK with a map (or nothing: nil) written to `out`, or a refusal's code with nothing changed
+ * in the store: a function checks first and writes afterwards. */
+typedef int (*apply_fn)(struct apply *a);
+
+/* Queries see a read transaction; position is 0, now_us the time of the last command. */
+typedef int (*query_fn)(struct apply *a);
+
+/* printf into a->detail and return `code`. */
+int refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* ---- timers: (due, kind, id)
+ * ------------------------------------------------------------------------------------------ */
+
+/* Kinds; numbers are stored and never reused. */
+enum timer_kind {
+    TIMER_SESSION = 1,   /* id: client */
+    TIMER_REPLY = 2,     /* id: idempotency key */
+    TIMER_NODE = 3,      /* id: node name */
+    TIMER_TXN = 4,       /* id: xid: timeout */
+    TIMER_RETENTION = 5, /* id: xid: remove a finished transaction */
+    TIMER_KIND_NR
+};
+void timer_set(struct store_txn *txn, int64_t due_us, enum timer_kind kind, struct assent_bytes id);
+void timer_clear(struct store_txn *txn, int64_t due_us, enum timer_kind kind, struct assent_bytes id);
+/* What happens when one is due (already removed). */
+typedef void (*timer_fn)(struct apply *a, struct assent_bytes id);
+
+/* One room per family; the rows that name them are in statemachine.c. */
+int session_open(struct apply *a), session_close(struct apply *a);
+void session_expire(struct apply *a, struct assent_bytes id),
+    reply_expire(struct apply *a, struct assent_bytes id);
+
+int node_register(struct apply *a), node_heartbeat(struct apply *a), node_remove(struct apply *a),
+    query_nodes(struct apply *a);
+void node_timer(struct apply *a, struct assent_bytes id);
+
+int sequence_next(struct apply *a), query_sequence(struct apply *a);
+int tso_window(struct apply *a);
+
+int lamport_tick(struct apply *a), lamport_sync(struct apply *a), query_lamport(struct apply *a);
+int vector_tick(struct apply *a), vector_sync(struct apply *a), vector_join(struct apply *a),
+    vector_retire(struct apply *a), vector_observe(struct apply *a), query_vector(struct apply *a),
+    query_vector_compare(struct apply *a);
+int version_increment(struct apply *a), version_merge(struct apply *a), version_declare(struct apply *a),
+    version_resolve(struct apply *a), query_version(struct apply *a), query_version_compare(struct apply *a),
+    query_version_history(struct apply *a);
+int timestamp_event(struct apply *a), timestamp_sync(struct apply *a),
+    query_timestamp_compare(struct apply *a), query_timestamp_events(struct apply *a);
+
+int txn_begin(struct apply *a), txn_branch(struct apply *a), txn_commit(struct apply *a),
+    txn_rollback(struct apply *a), branch_report(struct apply *a), query_txn_status(struct apply *a),
+    query_txn(struct apply *a), query_txn_list(struct apply *a), query_txn_counts(struct apply *a);
+void txn_timer(struct apply *a, struct assent_bytes id),
+    txn_retention(struct apply *a, struct assent_bytes id);
+
+#endif /* STATEMACHINE_APPLY_H */

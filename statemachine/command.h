@@ -1,0 +1,247 @@
+/* Every command and query: its number, its name, its fields.  The table the doors, the client library and the
+ * state machine share; a field's name here is its JSON name.
+ *
+ * A new command is a number, a row of fields (schema.c) and a row with its function (statemachine.c). */
+#ifndef STATEMACHINE_COMMAND_H
+#define STATEMACHINE_COMMAND_H
+
+#include "codec.h"
+
+/* Numbers in the log; an entry means the same for ever, so a number is never reused. */
+enum command_type {
+    COMMAND_TICK = 1, /* nothing but its time: expires what is due */
+    COMMAND_SESSION_OPEN = 2,
+    COMMAND_SESSION_CLOSE = 3,
+    COMMAND_NODE_REGISTER = 4,
+    COMMAND_NODE_HEARTBEAT = 5,
+    COMMAND_NODE_REMOVE = 6,
+    COMMAND_SEQUENCE_NEXT = 7,
+    COMMAND_TSO_WINDOW = 8,
+    COMMAND_LAMPORT_TICK = 16,
+    COMMAND_LAMPORT_SYNC = 17,
+    COMMAND_VECTOR_TICK = 18,
+    COMMAND_VECTOR_SYNC = 19,
+    COMMAND_VECTOR_JOIN = 20,
+    COMMAND_VECTOR_RETIRE = 21,
+    COMMAND_VECTOR_OBSERVE = 22, /* a member reports what it has seen: stability of a retirement */
+    COMMAND_VERSION_INCREMENT = 23,
+    COMMAND_VERSION_MERGE = 24,
+    COMMAND_VERSION_DECLARE = 25, /* the object's resolution of conflicts */
+    COMMAND_VERSION_RESOLVE = 26,
+    COMMAND_TIMESTAMP_EVENT = 27,
+    COMMAND_TIMESTAMP_SYNC = 28,
+    COMMAND_TXN_BEGIN = 48,
+    COMMAND_TXN_BRANCH = 49,
+    COMMAND_TXN_COMMIT = 50,
+    COMMAND_TXN_ROLLBACK = 51,
+    COMMAND_BRANCH_REPORT = 52,
+    COMMAND_NR = 53
+};
+
+enum query_type {
+    QUERY_NODES = 1,
+    QUERY_SEQUENCE = 2,
+    QUERY_LAMPORT = 16,
+    QUERY_VECTOR = 17,
+    QUERY_VECTOR_COMPARE = 18,
+    QUERY_VERSION = 19,
+    QUERY_VERSION_COMPARE = 20,
+    QUERY_VERSION_HISTORY = 21,
+    QUERY_TIMESTAMP_COMPARE = 22,
+    QUERY_TIMESTAMP_EVENTS = 23,
+    QUERY_TXN_STATUS = 48,
+    QUERY_TXN = 49,
+    QUERY_TXN_LIST = 50,
+    QUERY_TXN_COUNTS = 51, /* transactions by mode and status, for metrics and statistics */
+    QUERY_NR = 52
+};
+
+enum field_kind {
+    FIELD_BOOL,
+    FIELD_UINT,     /* max: largest value, 0: 2^63-1 */
+    FIELD_TEXT,     /* max: bytes; valid UTF-8, no NUL */
+    FIELD_JSON,     /* max: bytes of the JSON text */
+    FIELD_COUNTERS, /* map text -> unsigned; max: members */
+    FIELD_TEXTS,    /* map text -> text (headers); max: members */
+    FIELD_LIST,     /* list of unsigned or text; max: members */
+    FIELD_OBJECTS,  /* list of objects with `fields`; each is a list by position; max: members */
+};
+
+enum {
+    FIELD_REQUIRED = 1,
+    FIELD_NAME = 2 /* TEXT: a name: 1.. bytes, no control characters */,
+    FIELD_INTERNAL = 4 /* never from a door */
+};
+
+struct field {
+    const char *name; /* NULL ends a table */
+    enum field_kind kind;
+    uint32_t flags;
+    uint64_t max;
+    const struct field *fields; /* of FIELD_OBJECTS */
+};
+
+/* Name for logs and metrics ("txn_begin") and fields; NULL for a number that is not in use. */
+struct schema {
+    const char *name;
+    const struct field *fields;
+    bool internal; /* proposed by nodes only: the doors refuse it */
+};
+const struct schema *command_schema(uint32_t type);
+const struct schema *query_schema(uint32_t type);
+
+/* Positions of fields in their tables: FIELD_OF(args, TXN_BEGIN, XID). */
+enum {
+    NODE_REGISTER_NODE,
+    NODE_REGISTER_ADDRESS,
+    NODE_REGISTER_METADATA,
+    NODE_REGISTER_INACTIVE_MS,
+    NODE_REGISTER_FAILED_MS
+};
+enum { NODE_HEARTBEAT_NODE };
+enum { NODE_REMOVE_NODE };
+enum { SESSION_OPEN_TTL_MS };
+enum { SEQUENCE_NEXT_NAME, SEQUENCE_NEXT_COUNT };
+enum { TSO_WINDOW_BOUND };
+enum { LAMPORT_TICK_CLOCK, LAMPORT_TICK_COUNT };
+enum { LAMPORT_SYNC_CLOCK, LAMPORT_SYNC_RECEIVED };
+enum { VECTOR_TICK_CLOCK, VECTOR_TICK_NODE };
+enum { VECTOR_SYNC_CLOCK, VECTOR_SYNC_NODE, VECTOR_SYNC_RECEIVED, VECTOR_SYNC_EPOCH };
+enum { VECTOR_JOIN_CLOCK, VECTOR_JOIN_NODE };
+enum { VECTOR_RETIRE_CLOCK, VECTOR_RETIRE_NODE };
+enum { VECTOR_OBSERVE_CLOCK, VECTOR_OBSERVE_NODE, VECTOR_OBSERVE_SEEN, VECTOR_OBSERVE_EPOCH };
+enum { VERSION_INCREMENT_OBJECT, VERSION_INCREMENT_NODE, VERSION_INCREMENT_VALUE, VERSION_INCREMENT_CONTEXT };
+enum { VERSION_MERGE_OBJECT, VERSION_MERGE_VERSION, VERSION_MERGE_NODE, VERSION_MERGE_VALUE };
+enum { VERSION_DECLARE_OBJECT, VERSION_DECLARE_RESOLUTION, VERSION_DECLARE_HISTORY };
+enum { VERSION_RESOLVE_OBJECT, VERSION_RESOLVE_NODE, VERSION_RESOLVE_VALUE, VERSION_RESOLVE_CONTEXT };
+enum {
+    TIMESTAMP_EVENT_EVENT_ID,
+    TIMESTAMP_EVENT_NODE,
+    TIMESTAMP_EVENT_TYPE,
+    TIMESTAMP_EVENT_BUSINESS,
+    TIMESTAMP_EVENT_DATA
+};
+enum {
+    TIMESTAMP_SYNC_EVENT_ID,
+    TIMESTAMP_SYNC_NODE,
+    TIMESTAMP_SYNC_TYPE,
+    TIMESTAMP_SYNC_BUSINESS,
+    TIMESTAMP_SYNC_DATA,
+    TIMESTAMP_SYNC_TIME_US,
+    TIMESTAMP_SYNC_LAMPORT
+};
+enum {
+    TXN_BEGIN_XID,
+    TXN_BEGIN_MODE,
+    TXN_BEGIN_BUSINESS_TYPE,
+    TXN_BEGIN_BUSINESS_KEY,
+    TXN_BEGIN_TIMEOUT_MS,
+    TXN_BEGIN_RETRY_BASE_MS,
+    TXN_BEGIN_RETRY_CAP_MS,
+    TXN_BEGIN_OWNER,
+    TXN_BEGIN_TRACEPARENT,
+    TXN_BEGIN_CUSTOM_DATA,
+    TXN_BEGIN_BRANCHES
+};
+/* A branch inside BEGIN's list has the fields of TXN_BRANCH without the xid, in the order below from BRANCH
+ * on. */
+enum {
+    TXN_BRANCH_XID,
+    TXN_BRANCH_BRANCH,
+    TXN_BRANCH_CONFIRM_URL,
+    TXN_BRANCH_CANCEL_URL,
+    TXN_BRANCH_PAYLOAD,
+    TXN_BRANCH_HEADERS,
+    TXN_BRANCH_TIMEOUT_MS
+};
+enum { TXN_COMMIT_XID };
+enum { TXN_ROLLBACK_XID, TXN_ROLLBACK_REASON };
+enum {
+    BRANCH_REPORT_XID,
+    BRANCH_REPORT_BRANCH,
+    BRANCH_REPORT_OP,
+    BRANCH_REPORT_ATTEMPT,
+    BRANCH_REPORT_SUCCESS,
+    BRANCH_REPORT_ERROR
+};
+enum { QUERY_SEQUENCE_NAME };
+enum { QUERY_LAMPORT_CLOCK };
+enum { QUERY_VECTOR_CLOCK };
+enum {
+    QUERY_VECTOR_COMPARE_CLOCK,
+    QUERY_VECTOR_COMPARE_A,
+    QUERY_VECTOR_COMPARE_B,
+    QUERY_VECTOR_COMPARE_EPOCH_A,
+    QUERY_VECTOR_COMPARE_EPOCH_B
+};
+enum { QUERY_VERSION_OBJECT };
+enum { QUERY_VERSION_COMPARE_A, QUERY_VERSION_COMPARE_B };
+enum { QUERY_VERSION_HISTORY_OBJECT, QUERY_VERSION_HISTORY_LIMIT };
+enum { QUERY_TIMESTAMP_COMPARE_EVENT_ID1, QUERY_TIMESTAMP_COMPARE_EVENT_ID2 };
+enum {
+    QUERY_TIMESTAMP_EVENTS_NODE,
+    QUERY_TIMESTAMP_EVENTS_TYPE,
+    QUERY_TIMESTAMP_EVENTS_BUSINESS,
+    QUERY_TIMESTAMP_EVENTS_FROM_US,
+    QUERY_TIMESTAMP_EVENTS_TO_US,
+    QUERY_TIMESTAMP_EVENTS_AFTER,
+    QUERY_TIMESTAMP_EVENTS_LIMIT
+};
+enum { QUERY_TXN_STATUS_XID };
+enum { QUERY_TXN_XID };
+enum {
+    QUERY_TXN_LIST_STATUS,
+    QUERY_TXN_LIST_MODE,
+    QUERY_TXN_LIST_BUSINESS_TYPE,
+    QUERY_TXN_LIST_AFTER,
+    QUERY_TXN_LIST_LIMIT
+};
+
+/* ---- a command as a whole
+ * ----------------------------------------------------------------------------------------- */
+
+enum session_kind { SESSION_NONE, SESSION_SEQUENCE, SESSION_KEY };
+
+struct command_session {
+    enum session_kind kind;
+    uint64_t client, sequence,
+        acknowledged;        /* SESSION_SEQUENCE: every sequence <= acknowledged was answered */
+    struct assent_bytes key; /* SESSION_KEY */
+};
+
+/* Write format byte, type and session and open the argument list of `n` values, which the caller writes next.
+ */
+void command_begin(struct codec_writer *w, uint32_t type, const struct command_session *session, uint32_t n);
+
+/* A command or query taken apart; borrows from its bytes and the arena. */
+struct command {
+    uint32_t type;
+    struct command_session session;
+    const struct codec_node *args;  /* a LIST; codec_at(args, TXN_BEGIN_XID) */
+    struct assent_bytes args_bytes; /* their encoding, for fingerprints */
+};
+
+/* Decode and check against the schema of `command_schema` (query false) or `query_schema` (true).  MALFORMED:
+ * not a command; INVALID: `why` names the field and what is wrong with it; TOO_LARGE.  `door`: also refuse
+ * internal commands and fields. */
+int command_decode(struct codec_arena *a, struct assent_bytes bytes, bool query, bool door,
+                   struct command *out, char *why, size_t why_size);
+
+/* Arguments with defaults for absent ones. */
+uint64_t arg_uint(const struct command *c, uint32_t i, uint64_t absent);
+bool arg_bool(const struct command *c, uint32_t i, bool absent);
+struct assent_bytes arg_bytes(const struct command *c, uint32_t i); /* TEXT or JSON; empty when absent */
+bool arg_present(const struct command *c, uint32_t i);
+
+/* ---- a result as a whole
+ * ------------------------------------------------------------------------------------------- */
+
+struct result {
+    int code;                      /* assent_error */
+    const struct codec_node *data; /* MAP or NULL */
+    struct assent_bytes detail;    /* a sentence; empty: use assent_error_sentence() */
+};
+/* False: malformed. */
+bool result_decode(struct codec_arena *a, struct assent_bytes bytes, struct result *out);
+
+#endif /* STATEMACHINE_COMMAND_H */

@@ -1,0 +1,106 @@
+/* The deterministic state machine: (store, index, command) -> (store', result, due work).
+ *
+ * No clock, random, environment, network, threads.  Time is the stamp of the entry; it never runs backwards
+ * because apply takes max(stamp, last + 1).  An undecodable committed command or a store failure aborts the
+ * process: a private error would cost agreement. */
+#ifndef STATEMACHINE_STATEMACHINE_H
+#define STATEMACHINE_STATEMACHINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "assent/types.h"
+
+struct sm;
+
+struct sm_config {
+    const char *dir;      /* of the store */
+    uint64_t map_bytes;   /* LMDB map size, default 64 GiB of address space */
+    uint64_t cluster_tag; /* part of generated xids; the same on every node */
+};
+
+/* Open.  After an unclean stop the store is empty and sm_applied_index() is 0. */
+int sm_open(struct sm **sm, const struct sm_config *config, char *err, size_t err_size);
+/* `clean`: keep the store for the next start. */
+void sm_close(struct sm *sm, bool clean);
+
+uint64_t sm_applied_index(const struct sm *sm);
+/* Time of the last applied command, microseconds since 1970. */
+int64_t sm_time_us(const struct sm *sm);
+/* Running digest at the applied index; equal on all replicas at that index. */
+uint64_t sm_digest(const struct sm *sm);
+
+struct sm_command {
+    uint64_t index;
+    uint32_t slot;
+    int64_t time_us;
+    struct assent_bytes command;
+    bool awaited;
+    struct assent_bytes result; /* filled when awaited; borrowed until the next sm_apply() */
+};
+/* Apply in one store transaction; afterwards the applied index is `index`.  Commands at or below it are
+ * skipped. */
+void sm_apply(struct sm *sm, struct sm_command *commands, uint32_t n, uint64_t index);
+
+/* Run a query (bytes of command.h) on the newest state; the encoded result is borrowed until the next call.
+ * Bad queries give a result with MALFORMED or INVALID. */
+struct assent_bytes sm_query(struct sm *sm, struct assent_bytes query);
+
+/* Time of the next timer, INT64_MAX when none: once the leader's clock is past it, it proposes a TICK. */
+int64_t sm_next_due_us(const struct sm *sm);
+
+/* ---- due work: calls the leader's executor makes
+ * ---------------------------------------------------------------------- */
+
+enum sm_op { SM_OP_CONFIRM = 1, SM_OP_CANCEL = 2 };
+const char *sm_op_name(enum sm_op op); /* "confirm", "cancel" */
+
+/* One call of one branch operation.  All borrowed until sm_work_end(). */
+struct sm_work {
+    int64_t due_us;
+    struct assent_bytes xid, branch;
+    enum sm_op op;
+    uint32_t attempt; /* 0 for the first */
+    uint64_t token;   /* fencing token: position of the command that authorised the call */
+    struct assent_bytes url, payload, traceparent, business_type, mode;
+    struct assent_bytes headers; /* encoded map text -> text; empty: none */
+    uint32_t timeout_ms;         /* 0: the executor's default */
+};
+/* Walk work due at or before `now_us`, in (due, xid, branch) order, starting behind the key in `*after`
+ * (empty: from the start).  A small copy of the place is kept in `cursor`. */
+struct sm_work_cursor {
+    uint32_t size;
+    uint8_t key[511];
+    void *txn; /* private */
+};
+void sm_work_begin(struct sm *sm, struct sm_work_cursor *c);
+bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struct sm_work *out);
+void sm_work_end(struct sm *sm, struct sm_work_cursor *c);
+/* Due time of the first piece of work, INT64_MAX when none. */
+int64_t sm_next_work_us(const struct sm *sm);
+
+/* ---- timestamp oracle: grants live in the leader's memory, the window's bound in the log
+ * ------------------------------ */
+
+uint64_t sm_tso_bound(const struct sm *sm); /* first timestamp NOT covered by the newest window */
+
+/* ---- snapshots
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* Pin the state (loop thread), dump it (any thread; releases the pin). */
+void *sm_pin(struct sm *sm);
+int sm_dump(struct sm *sm, void *pin, const char *path, uint64_t *size, uint64_t *digest);
+void sm_unpin(struct sm *sm, void *pin);
+/* Replace everything by an image; nothing else may run meanwhile. */
+int sm_restore(struct sm *sm, const char *path, char *err, size_t err_size);
+
+/* Counts for metrics. */
+struct sm_metrics {
+    uint64_t commands, refusals, replies_repeated, timers_fired;
+    uint64_t store_bytes;
+    uint64_t command_count[64]; /* by command type */
+};
+void sm_metrics(const struct sm *sm, struct sm_metrics *out);
+
+#endif /* STATEMACHINE_STATEMACHINE_H */
