@@ -62,20 +62,31 @@ struct sm_work {
     enum sm_op op;
     uint32_t attempt; /* 0 for the first */
     uint64_t token;   /* fencing token: position of the command that authorised the call */
+    /* filled by sm_work_load() */
     struct assent_bytes url, payload, traceparent, business_type, mode;
-    struct assent_bytes headers; /* encoded map text -> text; empty: none */
+    struct assent_bytes headers; /* walk with sm_work_header(); empty: none */
     uint32_t timeout_ms;         /* 0: the executor's default */
+    uint32_t ordinal;            /* private */
 };
-/* Walk work due at or before `now_us`, in (due, xid, branch) order, starting behind the key in `*after`
- * (empty: from the start).  A small copy of the place is kept in `cursor`. */
+/* A walk over due work in (due, xid, branch) order.  `size` and `key` are the place: what sm_work_next() gave last.
+ * They stay valid after sm_work_end(), so a later walk that starts with them goes on behind that place. */
 struct sm_work_cursor {
-    uint32_t size;
+    uint32_t size; /* 0: from the start */
     uint8_t key[511];
-    void *txn; /* private */
+    void *txn, *cursor; /* private */
 };
+/* Fill the place: before everything due at or after `due_us`. */
+void sm_work_place(struct sm_work_cursor *c, int64_t due_us);
+/* Open a walk behind c->key; close it with sm_work_end() before the next sm_apply(). */
 void sm_work_begin(struct sm *sm, struct sm_work_cursor *c);
+/* The next piece due at or before `now_us`: what names the call (above the line), one cursor step.  False: no
+ * more; out->due_us is then when the piece behind is due, INT64_MAX for none. */
 bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struct sm_work *out);
+/* The rest of the piece that sm_work_next() gave last: two or three reads. */
+void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out);
 void sm_work_end(struct sm *sm, struct sm_work_cursor *c);
+/* Take the first header off `*headers`.  False: none left. */
+bool sm_work_header(struct assent_bytes *headers, struct assent_bytes *name, struct assent_bytes *value);
 /* Due time of the first piece of work, INT64_MAX when none. */
 int64_t sm_next_work_us(const struct sm *sm);
 
