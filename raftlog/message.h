@@ -1,7 +1,8 @@
 /* What nodes say to each other, in memory and on the wire.
  *
- * A frame: magic "ASNT" u32, version u8, type u8, reserved u16, length u32 (of the body), crc u32 (CRC32C of
- * type, length and body), then the body.  All integers little-endian.  The first frame each way is HELLO. */
+ * A frame: magic "ASNT" (4 bytes), version u8, type u8, reserved u16 = 0, length u32 (of the body), crc u32
+ * (CRC32C of the 8 bytes from version to length, then of the body), then the body.  All integers
+ * little-endian. The first frame each way is HELLO.  The bodies are drawn in message.c. */
 #ifndef RAFTLOG_MESSAGE_H
 #define RAFTLOG_MESSAGE_H
 
@@ -9,11 +10,24 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "assent/types.h"
 #include "entry.h"
 
 #define MESSAGE_VERSION      1
 #define MESSAGE_HEADER_BYTES 16
 #define MESSAGE_ENTRIES_MAX  4096
+/* An address as host:port; struct raftlog_server has room for it and a terminator. */
+#define MESSAGE_ADDRESS_BYTES_MAX 127
+/* What a node says about itself: some host:port and a name; it travels in every HELLO. */
+#define MESSAGE_ADVERT_BYTES_MAX 1024
+/* Entries of one AppendEntries beyond this many payload bytes belong in a further message, so that a frame
+ * fits memory and a heartbeat does not wait behind it for long.  A single larger entry still travels, alone.
+ */
+#define MESSAGE_APPEND_BYTES_TARGET (1024 * 1024)
+/* One chunk of a snapshot: what a loop turn may read from a file and copy. */
+#define MESSAGE_CHUNK_BYTES_MAX (4 * 1024 * 1024)
+/* Log indexes stay below this so that a position (index and slot) fits 64 bits. */
+#define MESSAGE_INDEX_MAX (UINT64_MAX >> ASSENT_POSITION_SLOT_BITS)
 
 /* Numbers on the wire; never reused. */
 enum message_type {
@@ -83,6 +97,8 @@ struct message {
  * tail too. */
 size_t message_head_size(const struct message *m);
 size_t message_encode_head(const struct message *m, uint8_t *head);
+/* Bytes behind the head. */
+size_t message_tail_size(const struct message *m);
 /* Number of tail pieces and the i-th of them, in wire order after the head. */
 uint32_t message_tail_n(const struct message *m);
 struct assent_bytes message_tail(const struct message *m, uint32_t i);
