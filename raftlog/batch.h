@@ -20,7 +20,8 @@ static inline uint32_t batch_size(uint32_t n, uint32_t bytes)
     return BATCH_HEADER_BYTES + 4 * n + bytes;
 }
 
-/* Write the batch into an entry made with entry_new(ENTRY_COMMAND, batch_size(...)). */
+/* Write the batch of 1..ASSENT_ENTRY_COMMANDS_MAX commands (each 1..ASSENT_COMMAND_BYTES_MAX bytes, copied)
+ * into an entry made with entry_new(ENTRY_COMMAND, batch_size(...)), which it fills exactly. */
 void batch_encode(struct entry *e, int64_t time_us, const struct assent_bytes *commands, uint32_t n);
 
 struct batch {

@@ -21,7 +21,7 @@ struct entry {
 };
 
 /* A new entry with one reference; its payload is uninitialised and the caller's to fill.  NULL: out of
- * memory. */
+ * memory, or `size` is beyond ASSENT_ENTRY_BYTES_MAX. */
 struct entry *entry_new(uint8_t type, uint32_t size);
 
 /* One more reference; returns `e`.  Any thread. */

@@ -1,0 +1,3 @@
+# Entries, batches, the log on disk and its writer, snapshot files.
+assent_test(test_entry test_entry.c LIBS assent_raftlog)
+assent_test(test_batch test_batch.c LIBS assent_raftlog)
