@@ -1,0 +1,2 @@
+# Formats of the log on disk.
+assent_fuzzer(fuzz_batch fuzz_batch.c LIBS assent_raftlog)
