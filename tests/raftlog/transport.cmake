@@ -1,0 +1,3 @@
+# Codec, transport and the glue of raftlog.
+assent_test(test_message test_message.c LIBS assent_raftlog)
+target_compile_definitions(test_message PRIVATE GOLDEN_DIR="${CMAKE_SOURCE_DIR}/tests/golden/message")
