@@ -1,0 +1,2 @@
+# What peers send.
+assent_fuzzer(fuzz_message fuzz_message.c LIBS assent_raftlog)
