@@ -50,7 +50,8 @@ void assent_vector_remove(struct assent_vector *v, struct assent_bytes member);
 /* Add one to a member's counter.  False on overflow or when `capacity` is used up. */
 bool assent_vector_tick(struct assent_vector *v, struct assent_bytes member);
 
-/* Pairwise maximum into `into`.  False when `capacity` is used up; `into` may then hold part of the union. */
+/* Pairwise maximum into `into`, in place, O(n).  False when the union does not fit `capacity`; `into` is then
+ * unchanged. */
 bool assent_vector_merge(struct assent_vector *into, const struct assent_vector *from);
 
 /* Order of a against b; both sorted.  O(n). */
