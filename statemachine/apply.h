@@ -15,6 +15,7 @@ struct apply {
     uint64_t cluster_tag;
     struct codec_writer *out; /* the data map of the result; used only when the function returns ASSENT_OK */
     char detail[256];         /* of a refusal, optional: a sentence for people */
+    struct session_book *sessions; /* session.c's own */
 };
 
 /* Returns ASSENT_OK with a map (or nothing: nil) written to `out`, or a refusal's code with nothing changed
@@ -24,11 +25,26 @@ typedef int (*apply_fn)(struct apply *a);
 /* Queries see a read transaction; position is 0, now_us the time of the last command. */
 typedef int (*query_fn)(struct apply *a);
 
+/* A timer gets the same with `command` NULL, the time and position of the command that made it due, and an
+ * `out` whose content is thrown away. */
+
 /* printf into a->detail and return `code`. */
 int refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* For the parts of statemachine.h that live beside the tables they read (sm_work_* and sm_next_work_us in
+ * work.c, sm_tso_bound in tso.c): the store, and a read transaction on the newest state, borrowed until the
+ * next sm_apply(); loop thread only.  A walk that must survive sm_apply() takes its own store_begin_read().
+ */
+struct store *sm_store(const struct sm *sm);
+struct store_txn *sm_read(const struct sm *sm);
+
 /* ---- timers: (due, kind, id)
  * ------------------------------------------------------------------------------------------ */
+
+/* Timers fired before one command; the rest waits for the next command (a leader proposes TICK after TICK
+ * while something is due), so that a million expiries never stop the loop in one go.  The same on every
+ * replica. */
+#define TIMERS_PER_COMMAND_MAX 256
 
 /* Kinds; numbers are stored and never reused. */
 enum timer_kind {

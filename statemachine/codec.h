@@ -20,6 +20,10 @@
 #define CODEC_FORMAT   1
 #define CODEC_EXT_JSON 1
 
+/* Values in one parsed tree.  A parsed value takes 24 bytes whatever its encoding, so this bounds what a
+ * hostile buffer can make us allocate to about 24 MB. */
+#define CODEC_NODES_MAX (1u << 20)
+
 /* ---- writing
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -41,12 +45,16 @@ void codec_text(struct codec_writer *w, struct assent_bytes v);
 void codec_cstr(struct codec_writer *w, const char *v);
 void codec_json(struct codec_writer *w, struct assent_bytes v);
 void codec_bin(struct codec_writer *w, struct assent_bytes v); /* bytes that are not text */
-void codec_list(struct codec_writer *w, uint32_t n); /* n values follow */
-void codec_map(struct codec_writer *w, uint32_t n);  /* n times key, value follow */
+void codec_list(struct codec_writer *w, uint32_t n);           /* n values follow */
+void codec_map(struct codec_writer *w, uint32_t n);            /* n times key, value follow */
 /* An already encoded value, end to end. */
 void codec_raw(struct codec_writer *w, struct assent_bytes encoded);
 /* A byte that is not a value: the format byte in front. */
 void codec_byte(struct codec_writer *w, uint8_t b);
+/* Forget what was written behind `size` bytes. */
+void codec_truncate(struct codec_writer *w, size_t size);
+/* Overwrite 4 bytes at `at`, big-endian: a length known only afterwards. */
+void codec_patch_u32(struct codec_writer *w, size_t at, uint32_t v);
 /* key, value: the common pairs of a result map. */
 void codec_pair_uint(struct codec_writer *w, const char *key, uint64_t v);
 void codec_pair_int(struct codec_writer *w, const char *key, int64_t v);
@@ -81,9 +89,13 @@ void codec_arena_init(struct codec_arena *a);
 void codec_arena_close(struct codec_arena *a);
 
 /* Parse exactly one value that fills `bytes`.  NULL: malformed, trailing bytes, deeper than
- * ASSENT_NESTING_MAX, or larger in count than the bytes can hold.  The tree borrows texts from `bytes` and
- * lives until the arena parses again. */
+ * ASSENT_NESTING_MAX, more than CODEC_NODES_MAX values, or a count the bytes cannot hold.  The tree borrows
+ * texts from `bytes` and lives until the arena parses again. */
 const struct codec_node *codec_parse(struct codec_arena *a, struct assent_bytes bytes);
+
+/* Size of the first value in `bytes`, members included; 0: malformed, deeper than ASSENT_NESTING_MAX, or more
+ * than CODEC_NODES_MAX values.  Takes no memory. */
+size_t codec_skip(struct assent_bytes bytes);
 
 enum codec_kind codec_kind(const struct codec_node *n); /* NULL reads as CODEC_NIL */
 bool codec_as_bool(const struct codec_node *n);

@@ -63,14 +63,15 @@ enum field_kind {
     FIELD_JSON,     /* max: bytes of the JSON text */
     FIELD_COUNTERS, /* map text -> unsigned; max: members */
     FIELD_TEXTS,    /* map text -> text (headers); max: members */
-    FIELD_LIST,     /* list of unsigned or text; max: members */
+    FIELD_LIST,     /* list of unsigned or names; max: members */
     FIELD_OBJECTS,  /* list of objects with `fields`; each is a list by position; max: members */
 };
 
 enum {
     FIELD_REQUIRED = 1,
-    FIELD_NAME = 2 /* TEXT: a name: 1.. bytes, no control characters */,
-    FIELD_INTERNAL = 4 /* never from a door */
+    FIELD_NAME = 2,     /* TEXT: a name: 1.. bytes, no control characters */
+    FIELD_INTERNAL = 4, /* never from a door */
+    FIELD_VOLATILE = 8  /* may differ when the same request is repeated: no part of its fingerprint */
 };
 
 struct field {
@@ -243,5 +244,9 @@ struct result {
 };
 /* False: malformed. */
 bool result_decode(struct codec_arena *a, struct assent_bytes bytes, struct result *out);
+/* The same of a value that is parsed already (inside a frame). */
+bool result_of(const struct codec_node *n, struct result *out);
+/* Write a refusal or an error: [code, nil, detail]; `detail` NULL or "": nil. */
+void result_refusal(struct codec_writer *w, int code, const char *detail);
 
 #endif /* STATEMACHINE_COMMAND_H */

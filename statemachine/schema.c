@@ -1,1 +1,320 @@
-typedef int not_written_yet;
+/* The fields of every command and query, as tables: names, kinds, bounds.  The doors, the client library and
+ * the state machine check against the same rows. */
+#include "command.h"
+
+/* Free text that people read: reasons, errors. */
+#define TEXT_BYTES_MAX 1024
+/* Members of a map of HTTP headers; what common servers accept by default is about 100. */
+#define HEADERS_MAX 64
+/* An address "host:port" or a base URL of a registered node. */
+#define ADDRESS_BYTES_MAX 256
+/* W3C traceparent has 55 characters; room for its next version. */
+#define TRACEPARENT_BYTES_MAX 128
+/* Words from a closed list: mode, status, resolution. */
+#define WORD_BYTES_MAX 32
+/* A place in a listing, opaque to the caller; may join two names. */
+#define AFTER_BYTES_MAX 400
+/* Longest time an argument may name: a year, so that sums of times never overflow. */
+#define TIME_MS_MAX (UINT64_C(366) * 24 * 3600 * 1000)
+/* Metadata of a registered node. */
+#define METADATA_BYTES_MAX (64 * 1024)
+
+#define END                                                                                                  \
+    {                                                                                                        \
+        .name = NULL                                                                                         \
+    }
+#define NAME(n, f)                                                                                           \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_TEXT, .flags = FIELD_NAME | (f), .max = ASSENT_NAME_BYTES_MAX               \
+    }
+#define XID(n, f)                                                                                            \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_TEXT, .flags = FIELD_NAME | (f), .max = ASSENT_XID_BYTES_MAX                \
+    }
+#define TEXT(n, f, m)                                                                                        \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_TEXT, .flags = (f), .max = (m)                                              \
+    }
+#define UINT(n, f, m)                                                                                        \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_UINT, .flags = (f), .max = (m)                                              \
+    }
+#define BOOL(n, f)                                                                                           \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_BOOL, .flags = (f)                                                          \
+    }
+#define JSON(n, f)                                                                                           \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_JSON, .flags = (f), .max = ASSENT_PAYLOAD_BYTES_MAX                         \
+    }
+#define COUNTERS(n, f)                                                                                       \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_COUNTERS, .flags = (f), .max = ASSENT_VECTOR_MEMBERS_MAX                    \
+    }
+#define HEADERS(n, f)                                                                                        \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_TEXTS, .flags = (f), .max = HEADERS_MAX                                     \
+    }
+#define OBJECTS(n, f, m, t)                                                                                  \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_OBJECTS, .flags = (f), .max = (m), .fields = (t)                            \
+    }
+#define REQ FIELD_REQUIRED
+
+static const struct field no_fields[] = {END};
+
+static const struct field session_open_fields[] = {
+    [SESSION_OPEN_TTL_MS] = UINT("ttlMs", 0, TIME_MS_MAX),
+    END,
+};
+static const struct field node_register_fields[] = {
+    [NODE_REGISTER_NODE] = NAME("node", REQ),
+    [NODE_REGISTER_ADDRESS] = TEXT("address", 0, ADDRESS_BYTES_MAX),
+    [NODE_REGISTER_METADATA] = {.name = "metadata", .kind = FIELD_JSON, .max = METADATA_BYTES_MAX},
+    [NODE_REGISTER_INACTIVE_MS] = UINT("inactiveMs", 0, TIME_MS_MAX),
+    [NODE_REGISTER_FAILED_MS] = UINT("failedMs", 0, TIME_MS_MAX),
+    END,
+};
+static const struct field node_heartbeat_fields[] = {[NODE_HEARTBEAT_NODE] = NAME("node", REQ), END};
+static const struct field node_remove_fields[] = {[NODE_REMOVE_NODE] = NAME("node", REQ), END};
+static const struct field sequence_next_fields[] = {
+    [SEQUENCE_NEXT_NAME] = NAME("name", REQ),
+    [SEQUENCE_NEXT_COUNT] = UINT("count", 0, ASSENT_COUNT_MAX),
+    END,
+};
+static const struct field tso_window_fields[] = {[TSO_WINDOW_BOUND] = UINT("bound", REQ, 0), END};
+
+/* ---- clocks */
+
+static const struct field lamport_tick_fields[] = {
+    [LAMPORT_TICK_CLOCK] = NAME("clock", 0),
+    [LAMPORT_TICK_COUNT] = UINT("count", 0, ASSENT_COUNT_MAX),
+    END,
+};
+static const struct field lamport_sync_fields[] = {
+    [LAMPORT_SYNC_CLOCK] = NAME("clock", 0),
+    [LAMPORT_SYNC_RECEIVED] = UINT("received", REQ, 0),
+    END,
+};
+static const struct field vector_tick_fields[] = {
+    [VECTOR_TICK_CLOCK] = NAME("clock", REQ),
+    [VECTOR_TICK_NODE] = NAME("node", REQ),
+    END,
+};
+static const struct field vector_sync_fields[] = {
+    [VECTOR_SYNC_CLOCK] = NAME("clock", REQ),
+    [VECTOR_SYNC_NODE] = NAME("node", REQ),
+    [VECTOR_SYNC_RECEIVED] = COUNTERS("received", REQ),
+    [VECTOR_SYNC_EPOCH] = UINT("epoch", 0, 0),
+    END,
+};
+static const struct field vector_join_fields[] = {
+    [VECTOR_JOIN_CLOCK] = NAME("clock", REQ),
+    [VECTOR_JOIN_NODE] = NAME("node", REQ),
+    END,
+};
+static const struct field vector_retire_fields[] = {
+    [VECTOR_RETIRE_CLOCK] = NAME("clock", REQ),
+    [VECTOR_RETIRE_NODE] = NAME("node", REQ),
+    END,
+};
+static const struct field vector_observe_fields[] = {
+    [VECTOR_OBSERVE_CLOCK] = NAME("clock", REQ),
+    [VECTOR_OBSERVE_NODE] = NAME("node", REQ),
+    [VECTOR_OBSERVE_SEEN] = COUNTERS("seen", REQ),
+    [VECTOR_OBSERVE_EPOCH] = UINT("epoch", 0, 0),
+    END,
+};
+static const struct field version_increment_fields[] = {
+    [VERSION_INCREMENT_OBJECT] = NAME("object", REQ),
+    [VERSION_INCREMENT_NODE] = NAME("node", REQ),
+    [VERSION_INCREMENT_VALUE] = JSON("value", 0),
+    [VERSION_INCREMENT_CONTEXT] = COUNTERS("context", 0),
+    END,
+};
+static const struct field version_merge_fields[] = {
+    [VERSION_MERGE_OBJECT] = NAME("object", REQ),
+    [VERSION_MERGE_VERSION] = COUNTERS("version", REQ),
+    [VERSION_MERGE_NODE] = NAME("node", 0),
+    [VERSION_MERGE_VALUE] = JSON("value", 0),
+    END,
+};
+static const struct field version_declare_fields[] = {
+    [VERSION_DECLARE_OBJECT] = NAME("object", REQ),
+    [VERSION_DECLARE_RESOLUTION] = TEXT("resolution", 0, WORD_BYTES_MAX),
+    [VERSION_DECLARE_HISTORY] = UINT("history", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+static const struct field version_resolve_fields[] = {
+    [VERSION_RESOLVE_OBJECT] = NAME("object", REQ),
+    [VERSION_RESOLVE_NODE] = NAME("node", REQ),
+    [VERSION_RESOLVE_VALUE] = JSON("value", 0),
+    [VERSION_RESOLVE_CONTEXT] = COUNTERS("context", 0),
+    END,
+};
+/* An event without an id gets one made of its position in the log. */
+static const struct field timestamp_event_fields[] = {
+    [TIMESTAMP_EVENT_EVENT_ID] = NAME("eventId", 0), [TIMESTAMP_EVENT_NODE] = NAME("node", REQ),
+    [TIMESTAMP_EVENT_TYPE] = NAME("type", 0),        [TIMESTAMP_EVENT_BUSINESS] = NAME("business", 0),
+    [TIMESTAMP_EVENT_DATA] = JSON("data", 0),        END,
+};
+static const struct field timestamp_sync_fields[] = {
+    [TIMESTAMP_SYNC_EVENT_ID] = NAME("eventId", REQ), [TIMESTAMP_SYNC_NODE] = NAME("node", REQ),
+    [TIMESTAMP_SYNC_TYPE] = NAME("type", 0),          [TIMESTAMP_SYNC_BUSINESS] = NAME("business", 0),
+    [TIMESTAMP_SYNC_DATA] = JSON("data", 0),          [TIMESTAMP_SYNC_TIME_US] = UINT("timeUs", REQ, 0),
+    [TIMESTAMP_SYNC_LAMPORT] = UINT("lamport", 0, 0), END,
+};
+
+/* ---- transactions */
+
+#define BRANCH_FIELDS(at)                                                                                    \
+    [TXN_BRANCH_BRANCH - (at)] = NAME("branch", REQ),                                                        \
+                         [TXN_BRANCH_CONFIRM_URL - (at)] = TEXT("confirmUrl", REQ, ASSENT_URL_BYTES_MAX),    \
+                         [TXN_BRANCH_CANCEL_URL - (at)] = TEXT("cancelUrl", REQ, ASSENT_URL_BYTES_MAX),      \
+                         [TXN_BRANCH_PAYLOAD - (at)] = JSON("payload", 0),                                   \
+                         [TXN_BRANCH_HEADERS - (at)] = HEADERS("headers", 0),                                \
+                         [TXN_BRANCH_TIMEOUT_MS - (at)] = UINT("timeoutMs", 0, UINT32_MAX)
+
+static const struct field branch_fields[] = {BRANCH_FIELDS(TXN_BRANCH_BRANCH), END};
+static const struct field txn_branch_fields[] = {
+    [TXN_BRANCH_XID] = XID("xid", REQ),
+    BRANCH_FIELDS(0),
+    END,
+};
+/* A transaction without an xid gets one made of the cluster tag and its position in the log. */
+static const struct field txn_begin_fields[] = {
+    [TXN_BEGIN_XID] = XID("xid", 0),
+    [TXN_BEGIN_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
+    [TXN_BEGIN_BUSINESS_TYPE] = NAME("businessType", 0),
+    [TXN_BEGIN_BUSINESS_KEY] = NAME("businessKey", 0),
+    [TXN_BEGIN_TIMEOUT_MS] = UINT("timeoutMs", 0, TIME_MS_MAX),
+    [TXN_BEGIN_RETRY_BASE_MS] = UINT("retryBaseMs", 0, TIME_MS_MAX),
+    [TXN_BEGIN_RETRY_CAP_MS] = UINT("retryCapMs", 0, TIME_MS_MAX),
+    [TXN_BEGIN_OWNER] = NAME("owner", 0),
+    [TXN_BEGIN_TRACEPARENT] = TEXT("traceparent", FIELD_VOLATILE, TRACEPARENT_BYTES_MAX),
+    [TXN_BEGIN_CUSTOM_DATA] = JSON("customData", 0),
+    [TXN_BEGIN_BRANCHES] = OBJECTS("branches", 0, ASSENT_BRANCHES_MAX, branch_fields),
+    END,
+};
+static const struct field txn_commit_fields[] = {[TXN_COMMIT_XID] = XID("xid", REQ), END};
+static const struct field txn_rollback_fields[] = {
+    [TXN_ROLLBACK_XID] = XID("xid", REQ),
+    [TXN_ROLLBACK_REASON] = TEXT("reason", 0, TEXT_BYTES_MAX),
+    END,
+};
+static const struct field branch_report_fields[] = {
+    [BRANCH_REPORT_XID] = XID("xid", REQ),
+    [BRANCH_REPORT_BRANCH] = NAME("branch", REQ),
+    [BRANCH_REPORT_OP] = UINT("op", REQ, UINT8_MAX),
+    [BRANCH_REPORT_ATTEMPT] = UINT("attempt", REQ, UINT32_MAX),
+    [BRANCH_REPORT_SUCCESS] = BOOL("success", REQ),
+    [BRANCH_REPORT_ERROR] = TEXT("error", 0, TEXT_BYTES_MAX),
+    END,
+};
+
+static const struct schema commands[COMMAND_NR] = {
+    [COMMAND_TICK] = {"tick", no_fields, true},
+    [COMMAND_SESSION_OPEN] = {"session_open", session_open_fields, false},
+    [COMMAND_SESSION_CLOSE] = {"session_close", no_fields, false},
+    [COMMAND_NODE_REGISTER] = {"node_register", node_register_fields, false},
+    [COMMAND_NODE_HEARTBEAT] = {"node_heartbeat", node_heartbeat_fields, false},
+    [COMMAND_NODE_REMOVE] = {"node_remove", node_remove_fields, false},
+    [COMMAND_SEQUENCE_NEXT] = {"sequence_next", sequence_next_fields, false},
+    [COMMAND_TSO_WINDOW] = {"tso_window", tso_window_fields, true},
+    [COMMAND_LAMPORT_TICK] = {"lamport_tick", lamport_tick_fields, false},
+    [COMMAND_LAMPORT_SYNC] = {"lamport_sync", lamport_sync_fields, false},
+    [COMMAND_VECTOR_TICK] = {"vector_tick", vector_tick_fields, false},
+    [COMMAND_VECTOR_SYNC] = {"vector_sync", vector_sync_fields, false},
+    [COMMAND_VECTOR_JOIN] = {"vector_join", vector_join_fields, false},
+    [COMMAND_VECTOR_RETIRE] = {"vector_retire", vector_retire_fields, false},
+    [COMMAND_VECTOR_OBSERVE] = {"vector_observe", vector_observe_fields, false},
+    [COMMAND_VERSION_INCREMENT] = {"version_increment", version_increment_fields, false},
+    [COMMAND_VERSION_MERGE] = {"version_merge", version_merge_fields, false},
+    [COMMAND_VERSION_DECLARE] = {"version_declare", version_declare_fields, false},
+    [COMMAND_VERSION_RESOLVE] = {"version_resolve", version_resolve_fields, false},
+    [COMMAND_TIMESTAMP_EVENT] = {"timestamp_event", timestamp_event_fields, false},
+    [COMMAND_TIMESTAMP_SYNC] = {"timestamp_sync", timestamp_sync_fields, false},
+    [COMMAND_TXN_BEGIN] = {"txn_begin", txn_begin_fields, false},
+    [COMMAND_TXN_BRANCH] = {"txn_branch", txn_branch_fields, false},
+    [COMMAND_TXN_COMMIT] = {"txn_commit", txn_commit_fields, false},
+    [COMMAND_TXN_ROLLBACK] = {"txn_rollback", txn_rollback_fields, false},
+    [COMMAND_BRANCH_REPORT] = {"branch_report", branch_report_fields, true},
+};
+
+/* ---- queries */
+
+static const struct field query_sequence_fields[] = {[QUERY_SEQUENCE_NAME] = NAME("name", REQ), END};
+static const struct field query_lamport_fields[] = {[QUERY_LAMPORT_CLOCK] = NAME("clock", 0), END};
+static const struct field query_vector_fields[] = {[QUERY_VECTOR_CLOCK] = NAME("clock", REQ), END};
+/* Without a clock the two vectors are compared as they are; with one, epochs translate retired members. */
+static const struct field query_vector_compare_fields[] = {
+    [QUERY_VECTOR_COMPARE_CLOCK] = NAME("clock", 0),
+    [QUERY_VECTOR_COMPARE_A] = COUNTERS("a", REQ),
+    [QUERY_VECTOR_COMPARE_B] = COUNTERS("b", REQ),
+    [QUERY_VECTOR_COMPARE_EPOCH_A] = UINT("epochA", 0, 0),
+    [QUERY_VECTOR_COMPARE_EPOCH_B] = UINT("epochB", 0, 0),
+    END,
+};
+static const struct field query_version_fields[] = {[QUERY_VERSION_OBJECT] = NAME("object", REQ), END};
+static const struct field query_version_compare_fields[] = {
+    [QUERY_VERSION_COMPARE_A] = COUNTERS("a", REQ),
+    [QUERY_VERSION_COMPARE_B] = COUNTERS("b", REQ),
+    END,
+};
+static const struct field query_version_history_fields[] = {
+    [QUERY_VERSION_HISTORY_OBJECT] = NAME("object", REQ),
+    [QUERY_VERSION_HISTORY_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+static const struct field query_timestamp_compare_fields[] = {
+    [QUERY_TIMESTAMP_COMPARE_EVENT_ID1] = NAME("eventId1", REQ),
+    [QUERY_TIMESTAMP_COMPARE_EVENT_ID2] = NAME("eventId2", REQ),
+    END,
+};
+static const struct field query_timestamp_events_fields[] = {
+    [QUERY_TIMESTAMP_EVENTS_NODE] = NAME("node", 0),
+    [QUERY_TIMESTAMP_EVENTS_TYPE] = NAME("type", 0),
+    [QUERY_TIMESTAMP_EVENTS_BUSINESS] = NAME("business", 0),
+    [QUERY_TIMESTAMP_EVENTS_FROM_US] = UINT("fromUs", 0, 0),
+    [QUERY_TIMESTAMP_EVENTS_TO_US] = UINT("toUs", 0, 0),
+    [QUERY_TIMESTAMP_EVENTS_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_TIMESTAMP_EVENTS_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+static const struct field query_txn_status_fields[] = {[QUERY_TXN_STATUS_XID] = XID("xid", REQ), END};
+static const struct field query_txn_fields[] = {[QUERY_TXN_XID] = XID("xid", REQ), END};
+static const struct field query_txn_list_fields[] = {
+    [QUERY_TXN_LIST_STATUS] = TEXT("status", 0, WORD_BYTES_MAX),
+    [QUERY_TXN_LIST_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
+    [QUERY_TXN_LIST_BUSINESS_TYPE] = NAME("businessType", 0),
+    [QUERY_TXN_LIST_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_TXN_LIST_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+
+static const struct schema queries[QUERY_NR] = {
+    [QUERY_NODES] = {"nodes", no_fields, false},
+    [QUERY_SEQUENCE] = {"sequence", query_sequence_fields, false},
+    [QUERY_LAMPORT] = {"lamport", query_lamport_fields, false},
+    [QUERY_VECTOR] = {"vector", query_vector_fields, false},
+    [QUERY_VECTOR_COMPARE] = {"vector_compare", query_vector_compare_fields, false},
+    [QUERY_VERSION] = {"version", query_version_fields, false},
+    [QUERY_VERSION_COMPARE] = {"version_compare", query_version_compare_fields, false},
+    [QUERY_VERSION_HISTORY] = {"version_history", query_version_history_fields, false},
+    [QUERY_TIMESTAMP_COMPARE] = {"timestamp_compare", query_timestamp_compare_fields, false},
+    [QUERY_TIMESTAMP_EVENTS] = {"timestamp_events", query_timestamp_events_fields, false},
+    [QUERY_TXN_STATUS] = {"txn_status", query_txn_status_fields, false},
+    [QUERY_TXN] = {"txn", query_txn_fields, false},
+    [QUERY_TXN_LIST] = {"txn_list", query_txn_list_fields, false},
+    [QUERY_TXN_COUNTS] = {"txn_counts", no_fields, false},
+};
+
+const struct schema *command_schema(uint32_t type)
+{
+    return type < COMMAND_NR && commands[type].name != NULL ? &commands[type] : NULL;
+}
+
+const struct schema *query_schema(uint32_t type)
+{
+    return type < QUERY_NR && queries[type].name != NULL ? &queries[type] : NULL;
+}

@@ -54,6 +54,10 @@ void store_commit(struct store_txn *txn);
 struct store_txn *
 store_begin_read(struct store *store); /* may be handed to another thread; one thread at a time */
 void store_end_read(struct store_txn *txn);
+/* Let go of the state a read transaction sees, keeping its memory; take the newest state again.  Cheaper than
+ * end and begin. */
+void store_reset_read(struct store_txn *txn);
+void store_renew_read(struct store_txn *txn);
 
 /* False: no such key. */
 bool store_get(struct store_txn *txn, enum store_table table, struct assent_bytes key,
@@ -63,6 +67,11 @@ void store_put(struct store_txn *txn, enum store_table table, struct assent_byte
 /* False: it was not there. */
 bool store_del(struct store_txn *txn, enum store_table table, struct assent_bytes key);
 uint64_t store_count(struct store_txn *txn, enum store_table table);
+/* First key of a table; false: the table is empty. */
+bool store_first(struct store_txn *txn, enum store_table table, struct assent_bytes *key,
+                 struct assent_bytes *value);
+/* Puts and deletes in a table since the store was opened: while it stands still, what was read is fresh. */
+uint64_t store_writes(const struct store *store, enum store_table table);
 
 /* Walk keys in order from the first >= `from`.  The store may be written between steps: each step seeks
  * again. */
@@ -80,12 +89,31 @@ void store_cursor_close(struct store_cursor *c);
  * value); stored with the applied index; equal on replicas at the same index. */
 uint64_t store_digest(struct store_txn *txn);
 
-/* Applied index, log time and digest live in META and are written by the state machine once per transaction.
- */
+/* Where the state stands.  One row of META, written once per transaction and no part of the digest, so that
+ * the digest does not depend on how commands were gathered into transactions. */
+#define STORE_EXTRA_MAX 64
+struct store_place {
+    uint64_t index;                 /* of the last applied entry */
+    int64_t time_us;                /* of the last applied command */
+    uint8_t extra[STORE_EXTRA_MAX]; /* the state machine's own numbers */
+};
+struct store_place store_place(struct store_txn *txn);
+/* Of the write transaction; stored by its commit, with the digest. */
+void store_set_place(struct store_txn *txn, const struct store_place *place);
+
+/* A put outside the digest, for rows that are written back at the end of a transaction; what changed them
+ * must have gone through store_note().  A note mixes bytes into the digest as a put would. */
+void store_put_noted(struct store_txn *txn, enum store_table table, struct assent_bytes key,
+                     struct assent_bytes value);
+void store_note(struct store_txn *txn, enum store_table table, struct assent_bytes key,
+                struct assent_bytes value);
 
 /* Dump all tables in order from a read transaction into a new file; fsync; fill size and digest of the image
  * (XXH3-64 of everything behind the header).  Restore replaces the content after checking format and digest;
  * memory bounded. */
+/* The image: a header (magic, format, place, running digest, size and digest of the body), then per row
+ * table, key size, value size, key, value in table and key order, then an end mark with the number of rows.
+ */
 int store_dump(struct store_txn *read, const char *path, uint64_t *size, uint64_t *digest, char *err,
                size_t err_size);
 int store_restore(struct store *store, const char *path, char *err, size_t err_size);
