@@ -1,4 +1,5 @@
-/* What the rooms of the state machine beside statemachine.c may ask of `struct sm`.  Private to statemachine/. */
+/* What the rooms of the state machine beside statemachine.c may ask of `struct sm`.  Private to
+ * statemachine/. */
 #ifndef STATEMACHINE_SM_H
 #define STATEMACHINE_SM_H
 

@@ -73,7 +73,7 @@ struct sm_work {
 struct sm_work_cursor {
     uint32_t size; /* 0: from the start */
     uint8_t key[511];
-    void *txn, *cursor; /* private */
+    void *walk; /* private */
 };
 /* Fill the place: before everything due at or after `due_us`. */
 void sm_work_place(struct sm_work_cursor *c, int64_t due_us);

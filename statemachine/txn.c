@@ -1,1 +1,567 @@
-typedef int not_written_yet;
+/* Global transactions: begin, decide, finish, time out, forget.  The drawing and the keys are in txn.h.
+ *
+ * Everything here is a function of the store and one command.  Begin is durable, so no election rolls a
+ * transaction back; a decision is durable before anybody is called, so the next leader reads it and goes on.
+ * Sources: Gray and Lamport, Consensus on Transaction Commit; Spanner and Percolator for deciding in a log.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "txn.h"
+
+#define BIT(n) (1u << (n))
+
+static const uint8_t txn_next[TXN_STATUS_NR] = {
+    [TXN_ACTIVE] = BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK),
+    [TXN_COMMITTING] = BIT(TXN_COMMITTED),
+    [TXN_ROLLING_BACK] = BIT(TXN_ROLLED_BACK),
+};
+static_assert(TXN_STATUS_NR <= 8, "txn_next holds one bit per status");
+
+static const char *const status_names[TXN_STATUS_NR] = {
+    [TXN_ACTIVE] = "ACTIVE",       [TXN_PREPARING] = "PREPARING",       [TXN_COMMITTING] = "COMMITTING",
+    [TXN_COMMITTED] = "COMMITTED", [TXN_ROLLING_BACK] = "ROLLING_BACK", [TXN_ROLLED_BACK] = "ROLLED_BACK",
+    [TXN_SUSPENDED] = "SUSPENDED",
+};
+static const char *const mode_names[TXN_MODE_NR] = {
+    [TXN_MODE_TCC] = "TCC", [TXN_MODE_XA] = "XA",           [TXN_MODE_SAGA] = "SAGA",
+    [TXN_MODE_AT] = "AT",   [TXN_MODE_MESSAGE] = "MESSAGE", [TXN_MODE_WORKFLOW] = "WORKFLOW",
+};
+
+const char *txn_status_name(enum txn_status status)
+{
+    assert(status > 0 && status < TXN_STATUS_NR);
+    return status_names[status];
+}
+
+const char *txn_mode_name(enum txn_mode mode)
+{
+    assert(mode > 0 && mode < TXN_MODE_NR);
+    return mode_names[mode];
+}
+
+enum txn_status txn_status_by_name(struct assent_bytes name)
+{
+    for (unsigned i = 1; i < TXN_STATUS_NR; i++)
+        if (bytes_equal(name, bytes_of(status_names[i])))
+            return (enum txn_status)i;
+    return (enum txn_status)0;
+}
+
+enum txn_mode txn_mode_by_name(struct assent_bytes name)
+{
+    for (unsigned i = 1; i < TXN_MODE_NR; i++)
+        if (bytes_equal(name, bytes_of(mode_names[i])))
+            return (enum txn_mode)i;
+    return (enum txn_mode)0;
+}
+
+void txn_move(struct txn *t, enum txn_status to)
+{
+    assert(t->status > 0 && t->status < TXN_STATUS_NR);
+    assert(txn_next[t->status] & BIT(to));
+    t->status = to;
+}
+
+/* ---- the head in the store
+ * ------------------------------------------------------------------------------------------- */
+
+enum { TXN_FORMAT = 1, TXN_KEY_HEAD = 1, TXN_KEY_CUSTOM = 2 };
+enum { TXN_HAS_CUSTOM = 1 };
+
+static struct store_key txn_key(struct assent_bytes xid, uint8_t kind)
+{
+    struct store_key k;
+    key_init(&k);
+    key_text(&k, xid);
+    key_u8(&k, kind);
+    return k;
+}
+
+static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t size)
+{
+    struct record_writer w = {room, 0, size};
+    record_put(&w, TXN_FORMAT, 1);
+    record_put(&w, t->status, 1);
+    record_put(&w, t->mode, 1);
+    record_put(&w, t->custom ? TXN_HAS_CUSTOM : 0, 1);
+    record_put(&w, t->branches, 4);
+    record_put(&w, t->begun, 4);
+    record_put(&w, t->confirmable, 4);
+    record_put(&w, t->cancellable, 4);
+    record_put(&w, t->pending, 4);
+    record_put(&w, (uint64_t)t->created_us, 8);
+    record_put(&w, (uint64_t)t->deadline_us, 8);
+    record_put(&w, (uint64_t)t->decided_us, 8);
+    record_put(&w, (uint64_t)t->finished_us, 8);
+    record_put(&w, t->token, 8);
+    record_put(&w, t->timeout_ms, 8);
+    record_put(&w, t->base_ms, 8);
+    record_put(&w, t->cap_ms, 8);
+    record_text(&w, t->business_type);
+    record_text(&w, t->business_key);
+    record_text(&w, t->owner);
+    record_text(&w, t->traceparent);
+    record_text(&w, t->reason);
+    return record_written(&w);
+}
+
+static void txn_decode(struct txn *t, struct assent_bytes value)
+{
+    assert(value.size <= sizeof(t->raw));
+    memcpy(t->raw, value.base, value.size);
+    struct assent_bytes r = {t->raw, value.size};
+    uint64_t format = record_take(&r, 1);
+    assert(format == TXN_FORMAT);
+    t->status = t->stored = (enum txn_status)record_take(&r, 1);
+    t->mode = (enum txn_mode)record_take(&r, 1);
+    t->custom = (record_take(&r, 1) & TXN_HAS_CUSTOM) != 0;
+    t->branches = (uint32_t)record_take(&r, 4);
+    t->begun = (uint32_t)record_take(&r, 4);
+    t->confirmable = (uint32_t)record_take(&r, 4);
+    t->cancellable = (uint32_t)record_take(&r, 4);
+    t->pending = (uint32_t)record_take(&r, 4);
+    t->created_us = (int64_t)record_take(&r, 8);
+    t->deadline_us = (int64_t)record_take(&r, 8);
+    t->decided_us = (int64_t)record_take(&r, 8);
+    t->finished_us = (int64_t)record_take(&r, 8);
+    t->token = record_take(&r, 8);
+    t->timeout_ms = record_take(&r, 8);
+    t->base_ms = record_take(&r, 8);
+    t->cap_ms = record_take(&r, 8);
+    t->business_type = record_take_text(&r);
+    t->business_key = record_take_text(&r);
+    t->owner = record_take_text(&r);
+    t->traceparent = record_take_text(&r);
+    t->reason = record_take_text(&r);
+    assert(r.size == 0);
+    assert(t->status > 0 && t->status < TXN_STATUS_NR);
+    assert(t->mode > 0 && t->mode < TXN_MODE_NR);
+}
+
+bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t)
+{
+    struct store_key k = txn_key(xid, TXN_KEY_HEAD);
+    struct assent_bytes value;
+    if (!store_get(store, STORE_TXNS, key_bytes(&k), &value))
+        return false;
+    txn_decode(t, value);
+    return true;
+}
+
+bool txn_row(struct assent_bytes key, struct assent_bytes value, struct assent_bytes *xid, struct txn *t)
+{
+    uint8_t kind;
+    bool ok = key_take_text(&key, xid) && key_take_u8(&key, &kind);
+    assert(ok);
+    if (kind != TXN_KEY_HEAD)
+        return false;
+    txn_decode(t, value);
+    return true;
+}
+
+struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid)
+{
+    struct store_key k = txn_key(xid, TXN_KEY_CUSTOM);
+    struct assent_bytes value = {NULL, 0};
+    store_get(store, STORE_TXNS, key_bytes(&k), &value);
+    return value;
+}
+
+/* ---- listing and counts
+ * ---------------------------------------------------------------------------------------------- */
+
+static struct store_key index_key(enum txn_status status, struct assent_bytes xid)
+{
+    struct store_key k;
+    key_init(&k);
+    key_u8(&k, TXN_INDEX_STATUS);
+    key_u8(&k, (uint8_t)status);
+    key_tail(&k, xid);
+    return k;
+}
+
+static struct store_key count_key(enum txn_mode mode, enum txn_status status)
+{
+    struct store_key k;
+    key_init(&k);
+    key_u8(&k, TXN_INDEX_COUNT);
+    key_u8(&k, (uint8_t)mode);
+    key_u8(&k, (uint8_t)status);
+    return k;
+}
+
+uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status status)
+{
+    struct store_key k = count_key(mode, status);
+    struct assent_bytes value;
+    if (!store_get(store, STORE_TXN_INDEX, key_bytes(&k), &value))
+        return 0;
+    return record_take(&value, 8);
+}
+
+static void count_add(struct store_txn *store, enum txn_mode mode, enum txn_status status, int64_t delta)
+{
+    uint64_t count = txn_count(store, mode, status);
+    assert(delta > 0 || count > 0);
+    count += (uint64_t)delta;
+    uint8_t room[8];
+    struct record_writer w = {room, 0, sizeof(room)};
+    record_put(&w, count, 8);
+    struct store_key k = count_key(mode, status);
+    store_put(store, STORE_TXN_INDEX, key_bytes(&k), record_written(&w));
+}
+
+/* From one status (0: nowhere) to another (0: gone). */
+static void index_move(struct store_txn *store, struct assent_bytes xid, enum txn_mode mode,
+                       enum txn_status from, enum txn_status to)
+{
+    if (from != 0) {
+        struct store_key k = index_key(from, xid);
+        bool there = store_del(store, STORE_TXN_INDEX, key_bytes(&k));
+        assert(there);
+        count_add(store, mode, from, -1);
+    }
+    if (to != 0) {
+        struct store_key k = index_key(to, xid);
+        store_put(store, STORE_TXN_INDEX, key_bytes(&k), (struct assent_bytes){NULL, 0});
+        count_add(store, mode, to, 1);
+    }
+}
+
+void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    assert(t->pending <= t->branches);
+    assert(t->branches <= ASSENT_BRANCHES_MAX);
+    assert((t->status == TXN_ACTIVE) == (t->token == 0));
+    uint8_t room[sizeof(t->raw)];
+    struct assent_bytes value = txn_encode(t, room, sizeof(room));
+    struct store_key k = txn_key(xid, TXN_KEY_HEAD);
+    store_put(a->txn, STORE_TXNS, key_bytes(&k), value);
+    if (t->stored != t->status)
+        index_move(a->txn, xid, t->mode, t->stored, t->status);
+    t->stored = t->status;
+}
+
+/* What begin, commit, rollback and status answer. */
+static int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
+{
+    codec_map(a->out, 10);
+    codec_pair_text(a->out, "xid", xid);
+    codec_pair_cstr(a->out, "status", txn_status_name(t->status));
+    codec_pair_cstr(a->out, "mode", txn_mode_name(t->mode));
+    codec_pair_uint(a->out, "branchCount", t->branches);
+    codec_pair_uint(a->out, "pendingCount", t->pending);
+    codec_pair_text(a->out, "reason", t->reason);
+    codec_pair_int(a->out, "createdUs", t->created_us);
+    codec_pair_int(a->out, "deadlineUs", t->deadline_us);
+    codec_pair_int(a->out, "decidedUs", t->decided_us);
+    codec_pair_int(a->out, "finishedUs", t->finished_us);
+    return ASSENT_OK;
+}
+
+static int txn_not_found(struct apply *a, struct assent_bytes xid)
+{
+    return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
+}
+
+static int txn_decided(struct apply *a, const struct txn *t)
+{
+    return refuse(a, ASSENT_TXN_DECIDED, "the transaction is %s", txn_status_name(t->status));
+}
+
+/* ---- begin
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+/* The head a begin asks for, checked; borrows from the command. */
+static int begin_parse(struct apply *a, struct txn *t)
+{
+    const struct command *c = a->command;
+    struct assent_bytes mode = arg_bytes(c, TXN_BEGIN_MODE);
+    *t = (struct txn){.status = TXN_ACTIVE, .mode = TXN_MODE_TCC, .created_us = a->now_us};
+    if (mode.size > 0)
+        t->mode = txn_mode_by_name(mode);
+    if (t->mode != TXN_MODE_TCC && t->mode != TXN_MODE_XA)
+        return refuse(a, ASSENT_INVALID, "mode: TCC or XA");
+    t->timeout_ms = arg_uint(c, TXN_BEGIN_TIMEOUT_MS, TXN_TIMEOUT_MS_DEFAULT);
+    t->base_ms = arg_uint(c, TXN_BEGIN_RETRY_BASE_MS, TXN_RETRY_BASE_MS_DEFAULT);
+    t->cap_ms = arg_uint(c, TXN_BEGIN_RETRY_CAP_MS, TXN_RETRY_CAP_MS_DEFAULT);
+    if (t->timeout_ms > TXN_TIMEOUT_MS_MAX)
+        return refuse(a, ASSENT_INVALID, "timeoutMs: at most 30 days, or 0 for never");
+    if (t->base_ms == 0 || t->base_ms > TXN_RETRY_MS_MAX || t->cap_ms == 0 || t->cap_ms > TXN_RETRY_MS_MAX)
+        return refuse(a, ASSENT_INVALID, "retryBaseMs, retryCapMs: 1 millisecond to one day");
+    t->deadline_us = t->timeout_ms > 0 ? a->now_us + (int64_t)t->timeout_ms * 1000 : 0;
+    t->business_type = arg_bytes(c, TXN_BEGIN_BUSINESS_TYPE);
+    t->business_key = arg_bytes(c, TXN_BEGIN_BUSINESS_KEY);
+    t->owner = arg_bytes(c, TXN_BEGIN_OWNER);
+    t->traceparent = arg_bytes(c, TXN_BEGIN_TRACEPARENT);
+    if (t->business_type.size > ASSENT_NAME_BYTES_MAX || t->business_key.size > ASSENT_NAME_BYTES_MAX ||
+        t->owner.size > ASSENT_NAME_BYTES_MAX || t->traceparent.size > TXN_TRACE_BYTES_MAX)
+        return refuse(a, ASSENT_INVALID, "businessType, businessKey, owner or traceparent is too long");
+    t->custom = arg_bytes(c, TXN_BEGIN_CUSTOM_DATA).size > 0;
+    return ASSENT_OK;
+}
+
+static int name_order(const void *pa, const void *pb)
+{
+    const struct branch_plan *a = pa, *b = pb;
+    size_t n = a->name.size < b->name.size ? a->name.size : b->name.size;
+    int order = memcmp(a->name.base, b->name.base, n);
+    if (order != 0)
+        return order;
+    return a->name.size < b->name.size ? -1 : a->name.size > b->name.size;
+}
+
+/* The branches of a begin, checked; `*plans` is the caller's to free also after a refusal. */
+static int begin_branches(struct apply *a, uint32_t *n, struct branch_plan **plans)
+{
+    const struct codec_node *list = codec_at(a->command->args, TXN_BEGIN_BRANCHES);
+    *n = codec_size(list);
+    *plans = NULL;
+    if (*n == 0)
+        return ASSENT_OK;
+    if (*n > ASSENT_BRANCHES_MAX)
+        return refuse(a, ASSENT_LIMIT, "more than %d branches", ASSENT_BRANCHES_MAX);
+    *plans = calloc(*n, sizeof(**plans));
+    struct branch_plan *sorted = calloc(*n, sizeof(*sorted));
+    assert(*plans != NULL && sorted != NULL);
+    int rv = ASSENT_OK;
+    for (uint32_t i = 0; i < *n && rv == ASSENT_OK; i++)
+        rv = branch_parse(a, codec_at(list, i), TXN_BRANCH_BRANCH, &(*plans)[i]);
+    if (rv == ASSENT_OK) {
+        memcpy(sorted, *plans, *n * sizeof(*sorted));
+        qsort(sorted, *n, sizeof(*sorted), name_order);
+        for (uint32_t i = 1; i < *n && rv == ASSENT_OK; i++)
+            if (bytes_equal(sorted[i - 1].name, sorted[i].name))
+                rv = refuse(a, ASSENT_INVALID, "branches: %.*s is there twice", (int)sorted[i].name.size,
+                            (const char *)sorted[i].name.base);
+    }
+    free(sorted);
+    return rv;
+}
+
+/* Is the transaction that has the xid what this begin asks for?  Times and the trace may differ: a retry has
+ * its own. */
+static bool begin_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
+                       const struct branch_plan *plans, uint32_t n)
+{
+    if (there->mode != t->mode || there->timeout_ms != t->timeout_ms || there->base_ms != t->base_ms ||
+        there->cap_ms != t->cap_ms || there->begun != n || there->custom != t->custom ||
+        !bytes_equal(there->business_type, t->business_type) ||
+        !bytes_equal(there->business_key, t->business_key) || !bytes_equal(there->owner, t->owner))
+        return false;
+    if (t->custom && !bytes_equal(txn_custom(a->txn, xid), arg_bytes(a->command, TXN_BEGIN_CUSTOM_DATA)))
+        return false;
+    for (uint32_t i = 0; i < n; i++)
+        if (!branch_same(a->txn, xid, i, &plans[i]))
+            return false;
+    return true;
+}
+
+static void begin_write(struct apply *a, struct assent_bytes xid, struct txn *t,
+                        const struct branch_plan *plans, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        branch_add(a, xid, t, &plans[i]);
+    t->begun = n;
+    if (t->custom) {
+        struct store_key k = txn_key(xid, TXN_KEY_CUSTOM);
+        store_put(a->txn, STORE_TXNS, key_bytes(&k), arg_bytes(a->command, TXN_BEGIN_CUSTOM_DATA));
+    }
+    if (t->deadline_us != 0)
+        timer_set(a->txn, t->deadline_us, TIMER_TXN, xid);
+    txn_save(a, xid, t);
+}
+
+/* Begin.  Without an xid one is made: cluster tag (8 hex digits), shard (4), position (20), which is 16 bytes
+ * in hexadecimal and so fits the gtrid of XA.  With an xid that is there: the same answer if the content is
+ * the same, EXISTS otherwise. */
+int txn_begin(struct apply *a)
+{
+    char made[33];
+    struct assent_bytes xid = arg_bytes(a->command, TXN_BEGIN_XID);
+    if (xid.size == 0) {
+        snprintf(made, sizeof(made), "%08x0000%020llx", (unsigned)(a->cluster_tag & UINT32_MAX),
+                 (unsigned long long)a->position);
+        xid = bytes_of(made);
+    }
+    struct txn t, there;
+    struct branch_plan *plans = NULL;
+    uint32_t n;
+    int rv = begin_parse(a, &t);
+    if (rv != ASSENT_OK)
+        return rv;
+    rv = begin_branches(a, &n, &plans);
+    if (rv == ASSENT_OK) {
+        if (!txn_load(a->txn, xid, &there)) {
+            begin_write(a, xid, &t, plans, n);
+            txn_answer(a, xid, &t);
+        } else if (begin_same(a, xid, &there, &t, plans, n)) {
+            txn_answer(a, xid, &there);
+        } else {
+            rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
+                        (const char *)xid.base, txn_status_name(there.status));
+        }
+    }
+    free(plans);
+    return rv;
+}
+
+/* Register one more branch.  Idempotent by name and content. */
+int txn_branch(struct apply *a)
+{
+    struct assent_bytes xid = arg_bytes(a->command, TXN_BRANCH_XID);
+    struct txn t;
+    struct branch_plan plan;
+    uint32_t ordinal;
+    if (!txn_load(a->txn, xid, &t))
+        return txn_not_found(a, xid);
+    int rv = branch_parse(a, a->command->args, 0, &plan);
+    if (rv != ASSENT_OK)
+        return rv;
+    bool there = branch_find(a->txn, xid, plan.name, &ordinal);
+    if (there && !branch_same(a->txn, xid, ordinal, &plan))
+        return refuse(a, ASSENT_BRANCH_EXISTS, "branch %.*s is there with other content", (int)plan.name.size,
+                      (const char *)plan.name.base);
+    if (t.status != TXN_ACTIVE)
+        return txn_decided(a, &t);
+    if (!there && t.branches == ASSENT_BRANCHES_MAX)
+        return refuse(a, ASSENT_LIMIT, "the transaction has %d branches", ASSENT_BRANCHES_MAX);
+    if (!there) {
+        branch_add(a, xid, &t, &plan);
+        txn_save(a, xid, &t);
+    }
+    codec_map(a->out, 4);
+    codec_pair_text(a->out, "xid", xid);
+    codec_pair_text(a->out, "branch", plan.name);
+    codec_pair_cstr(a->out, "status", txn_status_name(t.status));
+    codec_pair_uint(a->out, "branchCount", t.branches);
+    return ASSENT_OK;
+}
+
+/* ---- decide, finish
+ * -------------------------------------------------------------------------------------------------- */
+
+static void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    assert(t->pending == 0);
+    txn_move(t, t->status == TXN_COMMITTING ? TXN_COMMITTED : TXN_ROLLED_BACK);
+    t->finished_us = a->now_us;
+    timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, xid);
+}
+
+/* The decision: from here on only forward.  The position of the deciding command is the fencing token of
+ * every call that follows from it. */
+static void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to)
+{
+    if (t->deadline_us != 0)
+        timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
+    txn_move(t, to);
+    t->token = a->position;
+    t->decided_us = a->now_us;
+    enum sm_op op = to == TXN_COMMITTING ? SM_OP_CONFIRM : SM_OP_CANCEL;
+    t->pending = op == SM_OP_CONFIRM ? t->confirmable : t->cancellable;
+    if (t->pending > 0)
+        branch_plan_calls(a, xid, t, op);
+    else
+        txn_finish(a, xid, t);
+}
+
+void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    assert(t->pending > 0);
+    t->pending--;
+    if (t->pending == 0)
+        txn_finish(a, xid, t);
+}
+
+/* Commit.  A transaction that is committing or committed answers as the first commit did. */
+int txn_commit(struct apply *a)
+{
+    struct assent_bytes xid = arg_bytes(a->command, TXN_COMMIT_XID);
+    struct txn t;
+    if (!txn_load(a->txn, xid, &t))
+        return txn_not_found(a, xid);
+    if (t.status == TXN_ROLLING_BACK || t.status == TXN_ROLLED_BACK)
+        return txn_decided(a, &t);
+    if (t.status == TXN_ACTIVE) {
+        txn_decide(a, xid, &t, TXN_COMMITTING);
+        txn_save(a, xid, &t);
+    }
+    return txn_answer(a, xid, &t);
+}
+
+struct assent_bytes txn_shortened(struct assent_bytes text, size_t max)
+{
+    if (text.size <= max)
+        return text;
+    while (max > 0 && (text.base[max] & 0xc0) == 0x80) /* not inside a UTF-8 sequence */
+        max--;
+    return (struct assent_bytes){text.base, max};
+}
+
+/* Roll back, for a reason that is kept.  Idempotent as commit is. */
+int txn_rollback(struct apply *a)
+{
+    struct assent_bytes xid = arg_bytes(a->command, TXN_ROLLBACK_XID);
+    struct txn t;
+    if (!txn_load(a->txn, xid, &t))
+        return txn_not_found(a, xid);
+    if (t.status == TXN_COMMITTING || t.status == TXN_COMMITTED)
+        return txn_decided(a, &t);
+    if (t.status == TXN_ACTIVE) {
+        t.reason = txn_shortened(arg_bytes(a->command, TXN_ROLLBACK_REASON), TXN_REASON_BYTES_MAX);
+        txn_decide(a, xid, &t, TXN_ROLLING_BACK);
+        txn_save(a, xid, &t);
+    }
+    return txn_answer(a, xid, &t);
+}
+
+/* The deadline of an active transaction has passed.  A decision clears the timer, so whatever is found
+ * undecided here is rolled back. */
+void txn_timer(struct apply *a, struct assent_bytes id)
+{
+    struct txn t;
+    bool there = txn_load(a->txn, id, &t);
+    assert(there && t.status == TXN_ACTIVE);
+    /* `id` may be borrowed from the store: keep it over the writes below */
+    struct store_key xid;
+    key_init(&xid);
+    key_tail(&xid, id);
+    t.reason = bytes_of("timeout");
+    txn_decide(a, key_bytes(&xid), &t, TXN_ROLLING_BACK);
+    txn_save(a, key_bytes(&xid), &t);
+}
+
+/* The retention of a finished transaction has passed: its branches go first, a bounded number at a time, then
+ * the transaction itself. */
+void txn_retention(struct apply *a, struct assent_bytes id)
+{
+    struct store_key xid;
+    key_init(&xid);
+    key_tail(&xid, id);
+    if (!branch_remove_some(a->txn, key_bytes(&xid), TXN_REMOVE_ROWS)) {
+        timer_set(a->txn, a->now_us + 1000, TIMER_RETENTION, key_bytes(&xid));
+        return;
+    }
+    struct txn t;
+    bool there = txn_load(a->txn, key_bytes(&xid), &t);
+    assert(there && (t.status == TXN_COMMITTED || t.status == TXN_ROLLED_BACK));
+    struct store_key k = txn_key(key_bytes(&xid), TXN_KEY_HEAD);
+    store_del(a->txn, STORE_TXNS, key_bytes(&k));
+    if (t.custom) {
+        k = txn_key(key_bytes(&xid), TXN_KEY_CUSTOM);
+        store_del(a->txn, STORE_TXNS, key_bytes(&k));
+    }
+    index_move(a->txn, key_bytes(&xid), t.mode, t.stored, (enum txn_status)0);
+}
+
+int query_txn_status(struct apply *a)
+{
+    struct assent_bytes xid = arg_bytes(a->command, QUERY_TXN_STATUS_XID);
+    struct txn t;
+    if (!txn_load(a->txn, xid, &t))
+        return txn_not_found(a, xid);
+    return txn_answer(a, xid, &t);
+}

@@ -1,1 +1,150 @@
-typedef int not_written_yet;
+/* Due work: an index ordered by time, then transaction, then branch, of the calls the leader's executor
+ * makes.
+ *
+ * Apply writes it (plan), the executor walks it (perform) and proposes BRANCH_REPORT (report), whose apply
+ * takes the piece away or puts the next attempt.  Nothing about a call under way is kept here, so that a new
+ * leader finds the same work and goes on. */
+#include <stdlib.h>
+
+#include "sm.h"
+#include "txn.h"
+
+static struct store_key work_key(int64_t due_us, struct assent_bytes xid, struct assent_bytes branch)
+{
+    assert(due_us > 0);
+    struct store_key k;
+    key_init(&k);
+    key_u64(&k, (uint64_t)due_us);
+    key_text(&k, xid);
+    key_tail(&k, branch);
+    return k;
+}
+
+void work_put(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch,
+              enum sm_op op, uint32_t attempt, uint64_t token, uint32_t ordinal)
+{
+    uint8_t room[1 + 4 + 8 + 4];
+    struct record_writer w = {room, 0, sizeof(room)};
+    record_put(&w, op, 1);
+    record_put(&w, attempt, 4);
+    record_put(&w, token, 8);
+    record_put(&w, ordinal, 4);
+    struct store_key k = work_key(due_us, xid, branch);
+    store_put(store, STORE_WORK, key_bytes(&k), record_written(&w));
+}
+
+void work_clear(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch)
+{
+    struct store_key k = work_key(due_us, xid, branch);
+    bool there = store_del(store, STORE_WORK, key_bytes(&k));
+    assert(there);
+}
+
+void sm_work_place(struct sm_work_cursor *c, int64_t due_us)
+{
+    struct store_key k;
+    key_init(&k);
+    key_u64(&k, (uint64_t)due_us);
+    memcpy(c->key, k.bytes, k.size);
+    c->size = k.size;
+}
+
+struct walk {
+    struct store_txn *txn;
+    struct store_cursor cursor;
+    bool started;
+    struct txn head; /* of the piece loaded last */
+};
+
+void sm_work_begin(struct sm *sm, struct sm_work_cursor *c)
+{
+    struct walk *w = calloc(1, sizeof(*w));
+    assert(w != NULL);
+    w->txn = store_begin_read(sm_store(sm));
+    store_cursor_open(&w->cursor, w->txn, STORE_WORK);
+    c->walk = w;
+}
+
+void sm_work_end(struct sm *sm, struct sm_work_cursor *c)
+{
+    (void)sm;
+    struct walk *w = c->walk;
+    store_cursor_close(&w->cursor);
+    store_end_read(w->txn);
+    free(w);
+    c->walk = NULL;
+}
+
+/* The first row behind the place. */
+static bool walk_seek(struct walk *w, struct sm_work_cursor *c, struct assent_bytes *key,
+                      struct assent_bytes *value)
+{
+    struct assent_bytes from = {c->key, c->size};
+    if (w->started)
+        return store_cursor_next(&w->cursor, key, value);
+    w->started = true;
+    if (!store_cursor_seek(&w->cursor, from, key, value))
+        return false;
+    return !bytes_equal(*key, from) || store_cursor_next(&w->cursor, key, value);
+}
+
+bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struct sm_work *out)
+{
+    (void)sm;
+    struct assent_bytes key, value;
+    *out = (struct sm_work){.due_us = INT64_MAX};
+    if (!walk_seek(c->walk, c, &key, &value))
+        return false;
+    struct assent_bytes rest = key;
+    uint64_t due_us;
+    bool ok = key_take_u64(&rest, &due_us);
+    assert(ok);
+    out->due_us = (int64_t)due_us;
+    if (out->due_us > now_us)
+        return false;
+    assert(key.size <= sizeof(c->key));
+    memcpy(c->key, key.base, key.size);
+    c->size = (uint32_t)key.size;
+    ok = key_take_text(&rest, &out->xid);
+    assert(ok);
+    out->branch = rest;
+    out->op = (enum sm_op)record_take(&value, 1);
+    out->attempt = (uint32_t)record_take(&value, 4);
+    out->token = record_take(&value, 8);
+    out->ordinal = (uint32_t)record_take(&value, 4);
+    return true;
+}
+
+void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
+{
+    (void)sm;
+    struct walk *w = c->walk;
+    struct branch_plan plan;
+    bool there = txn_load(w->txn, out->xid, &w->head);
+    assert(there);
+    there = branch_plan_load(w->txn, out->xid, out->ordinal, &plan);
+    assert(there);
+    out->url = plan.url[out->op];
+    out->payload = plan.payload;
+    out->headers = plan.headers;
+    out->timeout_ms = plan.timeout_ms;
+    out->traceparent = w->head.traceparent;
+    out->business_type = w->head.business_type;
+    out->mode = bytes_of(txn_mode_name(w->head.mode));
+}
+
+int64_t sm_next_work_us(const struct sm *sm)
+{
+    struct store_txn *txn = store_begin_read(sm_store(sm));
+    struct store_cursor cursor;
+    struct assent_bytes key, value;
+    uint64_t due_us = INT64_MAX;
+    store_cursor_open(&cursor, txn, STORE_WORK);
+    if (store_cursor_seek(&cursor, (struct assent_bytes){NULL, 0}, &key, &value)) {
+        bool ok = key_take_u64(&key, &due_us);
+        assert(ok);
+    }
+    store_cursor_close(&cursor);
+    store_end_read(txn);
+    return (int64_t)due_us;
+}
