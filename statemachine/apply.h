@@ -73,6 +73,9 @@ int sequence_next(struct apply *a), query_sequence(struct apply *a);
 int tso_window(struct apply *a);
 
 int lamport_tick(struct apply *a), lamport_sync(struct apply *a), query_lamport(struct apply *a);
+/* The clock named "default", which stamps timestamp events. */
+uint64_t lamport_default(struct store_txn *txn);
+void lamport_default_set(struct store_txn *txn, uint64_t value);
 int vector_tick(struct apply *a), vector_sync(struct apply *a), vector_join(struct apply *a),
     vector_retire(struct apply *a), vector_observe(struct apply *a), query_vector(struct apply *a),
     query_vector_compare(struct apply *a);

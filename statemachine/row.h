@@ -11,6 +11,9 @@
 
 #include "assent/types.h"
 
+/* Largest counter of any clock: what a field of a command can carry back. */
+#define COUNTER_MAX ((uint64_t)INT64_MAX)
+
 struct row_writer {
     uint8_t *base;
     size_t size, capacity;

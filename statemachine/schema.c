@@ -51,6 +51,7 @@
     {                                                                                                        \
         .name = n, .kind = FIELD_COUNTERS, .flags = (f), .max = ASSENT_VECTOR_MEMBERS_MAX                    \
     }
+#define DOT(n, f)           {.name = n, .kind = FIELD_COUNTERS, .flags = (f), .max = 1}
 #define HEADERS(n, f)                                                                                        \
     {                                                                                                        \
         .name = n, .kind = FIELD_TEXTS, .flags = (f), .max = HEADERS_MAX                                     \
@@ -137,6 +138,7 @@ static const struct field version_merge_fields[] = {
     [VERSION_MERGE_VERSION] = COUNTERS("version", REQ),
     [VERSION_MERGE_NODE] = NAME("node", 0),
     [VERSION_MERGE_VALUE] = JSON("value", 0),
+    [VERSION_MERGE_DOT] = DOT("dot", 0),
     END,
 };
 static const struct field version_declare_fields[] = {
@@ -245,20 +247,28 @@ static const struct schema commands[COMMAND_NR] = {
 
 static const struct field query_sequence_fields[] = {[QUERY_SEQUENCE_NAME] = NAME("name", REQ), END};
 static const struct field query_lamport_fields[] = {[QUERY_LAMPORT_CLOCK] = NAME("clock", 0), END};
-static const struct field query_vector_fields[] = {[QUERY_VECTOR_CLOCK] = NAME("clock", REQ), END};
-/* Without a clock the two vectors are compared as they are; with one, epochs translate retired members. */
+static const struct field query_vector_fields[] = {
+    [QUERY_VECTOR_CLOCK] = NAME("clock", REQ),
+    [QUERY_VECTOR_NODE] = NAME("node", 0),
+    END,
+};
+/* Without a clock the two vectors are compared as they are; with one, epochs translate retired members, and `b`
+ * may be left out: the vector of `node`, or the clock's newest. */
 static const struct field query_vector_compare_fields[] = {
     [QUERY_VECTOR_COMPARE_CLOCK] = NAME("clock", 0),
     [QUERY_VECTOR_COMPARE_A] = COUNTERS("a", REQ),
-    [QUERY_VECTOR_COMPARE_B] = COUNTERS("b", REQ),
+    [QUERY_VECTOR_COMPARE_B] = COUNTERS("b", 0),
     [QUERY_VECTOR_COMPARE_EPOCH_A] = UINT("epochA", 0, 0),
     [QUERY_VECTOR_COMPARE_EPOCH_B] = UINT("epochB", 0, 0),
+    [QUERY_VECTOR_COMPARE_NODE] = NAME("node", 0),
     END,
 };
 static const struct field query_version_fields[] = {[QUERY_VERSION_OBJECT] = NAME("object", REQ), END};
 static const struct field query_version_compare_fields[] = {
     [QUERY_VERSION_COMPARE_A] = COUNTERS("a", REQ),
     [QUERY_VERSION_COMPARE_B] = COUNTERS("b", REQ),
+    [QUERY_VERSION_COMPARE_DOT_A] = DOT("dotA", 0),
+    [QUERY_VERSION_COMPARE_DOT_B] = DOT("dotB", 0),
     END,
 };
 static const struct field query_version_history_fields[] = {
