@@ -47,6 +47,9 @@ void store_close(struct store *store, bool clean);
 /* Remove everything (before a restore); inside no transaction. */
 void store_wipe(struct store *store);
 
+/* Bytes of the file in use; grows with the state, shrinks only by a restore into a new directory. */
+uint64_t store_bytes(const struct store *store);
+
 /* A transaction.  One write transaction at a time, on the loop thread; any number of read transactions. */
 struct store_txn;
 struct store_txn *store_begin(struct store *store); /* write */
