@@ -3,7 +3,8 @@
  *
  * We write on the connection we opened and read on the one the peer opened.  The first frame each way is
  * HELLO; a frame of another cluster, incarnation or version, or one that is not for us, is refused with an
- * event that gives the reason and the connection is closed. */
+ * event that gives the reason and the connection is closed.  A link is up once the peer answered our HELLO.
+ * A peer that vanished without a word is noticed by TCP keepalive and TCP_USER_TIMEOUT. */
 #ifndef RAFTLOG_TRANSPORT_H
 #define RAFTLOG_TRANSPORT_H
 
@@ -47,8 +48,12 @@ int transport_port(const struct transport *t);
 /* Keep a connection to this peer (idempotent; a changed address reconnects). */
 void transport_connect(struct transport *t, uint64_t id, const char *address);
 void transport_disconnect(struct transport *t, uint64_t id);
-/* Send; borrows until return (entries by reference, byte fields are copied).  UNREACHABLE, BUSY: dropped. */
+/* Send; borrows until return (entries by reference, byte fields are copied).  UNREACHABLE, BUSY, NOMEM:
+ * dropped. What is sent in one turn of the loop leaves in as few writes as possible before the loop sleeps;
+ * order is kept except that CHUNK frames give way to all others. */
 int transport_send(struct transport *t, uint64_t to, const struct message *message);
+/* Write what waits now instead of at the end of the loop turn. */
+void transport_flush(struct transport *t);
 bool transport_connected(const struct transport *t, uint64_t id);
 /* What the peer advertised, from its newest HELLO; empty if never heard. */
 struct assent_bytes transport_advert(const struct transport *t, uint64_t id);
