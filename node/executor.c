@@ -1,1 +1,670 @@
-typedef int not_written_yet;
+/* Due work -> HTTP calls -> reports.
+ *
+ *   (found due) -> QUEUED -> CALLING -> REPORTING -> (gone: the state machine has moved the work)
+ *        \___ a slot is free ___^            \-> UNREPORTED -> REPORTING   the proposal was not taken
+ *
+ * Every piece of due work that was found is in `table` until its report is applied, which keeps one operation
+ * of one branch from being called twice at a time.  A pass walks the work index behind the place where the
+ * last one ended; what is planned later is due later than the log time at which the pass began, so the next
+ * pass starts there and meets little that is in the table already.  `known_max` bounds the table: when it is
+ * full the pass waits, and everything behind it stays in the store. */
+#include "executor.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "assent/error.h"
+#include "caller.h"
+#include "command.h"
+
+#define KNOWN_MAX       8192u /* pieces of work in memory: under way, waiting for a slot or for their report */
+#define PASS_STEPS      512u  /* index steps per loop turn */
+#define TABLE_SIZE      16384u
+#define HOST_TABLE_SIZE 1024u
+#define REPORT_RETRY_MS 20u
+static_assert((TABLE_SIZE & (TABLE_SIZE - 1)) == 0 && (HOST_TABLE_SIZE & (HOST_TABLE_SIZE - 1)) == 0,
+              "masks");
+
+enum call_state { CALL_QUEUED, CALL_CALLING, CALL_REPORTING, CALL_UNREPORTED };
+
+/* One host and port. */
+struct host {
+    struct host *next;                    /* in its bucket */
+    struct host *ready_prev, *ready_next; /* ring of hosts that have both a queue and a free slot */
+    bool ready;
+    struct call *first, *last; /* queue */
+    uint32_t calling, queued;
+    uint32_t name_size;
+    char name[]; /* "http://host:port", lower case */
+};
+
+/* One piece of work in memory. */
+struct call {
+    struct executor *ex;
+    struct call *next;       /* in its bucket */
+    struct call *queue_next; /* in its host's queue, or in the list of unreported ones */
+    struct host *host;       /* while QUEUED or CALLING */
+    enum call_state state;
+    enum sm_op op;
+    uint32_t attempt;
+    int64_t started_us; /* monotonic */
+    bool success;
+    char error[CALLER_ERROR_BYTES_MAX];
+    struct caller_call *http; /* while CALLING */
+    uint32_t key_size;        /* of the place in the work index: due, xid, branch */
+    uint32_t xid_at, xid_size, branch_at, branch_size;
+    uint8_t key[];
+};
+
+struct executor {
+    struct executor_config config;
+    struct caller *caller;
+    uv_timer_t timer;
+    bool running, closing, timer_closed, caller_closed;
+    bool dirty; /* a pass is wanted */
+    bool in_pass;
+    struct sm_work_cursor place; /* of the pass */
+    int64_t pass_from_us;        /* log time when it began */
+    int64_t next_due_us;         /* of the first piece behind it */
+    struct call *table[TABLE_SIZE];
+    uint32_t known;
+    struct host *hosts[HOST_TABLE_SIZE];
+    struct host *ready; /* ring: whose turn it is */
+    struct call *unreported;
+    uint64_t report_again_ms; /* loop time, when there are unreported ones */
+    struct codec_writer report;
+    struct executor_metrics metrics;
+    void (*closed)(void *data);
+    void *closed_data;
+};
+
+static void wake_in(struct executor *ex, uint64_t ms);
+
+/* ---- the table of known work
+ * ----------------------------------------------------------------------------------------- */
+
+static uint32_t hash_bytes(uint32_t h, const void *data, size_t size)
+{
+    const uint8_t *p = data; /* FNV-1a */
+    for (size_t i = 0; i < size; i++)
+        h = (h ^ p[i]) * 16777619u;
+    return h;
+}
+
+static struct call **table_slot(struct executor *ex, struct assent_bytes xid, struct assent_bytes branch,
+                                enum sm_op op)
+{
+    uint32_t h = hash_bytes(2166136261u ^ (uint32_t)op, xid.base, xid.size);
+    h = hash_bytes(h * 16777619u, branch.base, branch.size);
+    struct call **slot = &ex->table[h & (TABLE_SIZE - 1)];
+    for (; *slot != NULL; slot = &(*slot)->next) {
+        const struct call *c = *slot;
+        if (c->op == op && c->xid_size == xid.size && c->branch_size == branch.size &&
+            memcmp(c->key + c->xid_at, xid.base, xid.size) == 0 &&
+            memcmp(c->key + c->branch_at, branch.base, branch.size) == 0)
+            break;
+    }
+    return slot;
+}
+
+static struct assent_bytes call_xid(const struct call *c)
+{
+    return (struct assent_bytes){c->key + c->xid_at, c->xid_size};
+}
+
+static struct assent_bytes call_branch(const struct call *c)
+{
+    return (struct assent_bytes){c->key + c->branch_at, c->branch_size};
+}
+
+/* ---- hosts
+ * -----------------------------------------------------------------------------------------------------------
+ */
+
+/* Scheme and authority of a URL. */
+static struct assent_bytes host_of(struct assent_bytes url)
+{
+    const uint8_t *p = memmem(url.base, url.size, "://", 3);
+    if (p == NULL)
+        return url;
+    size_t n = (size_t)(p - url.base) + 3;
+    while (n < url.size && url.base[n] != '/' && url.base[n] != '?' && url.base[n] != '#')
+        n++;
+    return (struct assent_bytes){url.base, n};
+}
+
+static struct host **host_slot(struct executor *ex, const char *name, size_t size)
+{
+    struct host **slot = &ex->hosts[hash_bytes(2166136261u, name, size) & (HOST_TABLE_SIZE - 1)];
+    while (*slot != NULL && ((*slot)->name_size != size || memcmp((*slot)->name, name, size) != 0))
+        slot = &(*slot)->next;
+    return slot;
+}
+
+static struct host *host_get(struct executor *ex, struct assent_bytes url)
+{
+    char name[ASSENT_URL_BYTES_MAX];
+    struct assent_bytes text = host_of(url);
+    assert(text.size <= sizeof(name));
+    for (size_t i = 0; i < text.size; i++) {
+        char b = (char)text.base[i];
+        name[i] = b >= 'A' && b <= 'Z' ? (char)(b - 'A' + 'a') : b;
+    }
+    struct host **slot = host_slot(ex, name, text.size);
+    if (*slot == NULL) {
+        struct host *h = calloc(1, sizeof(*h) + text.size);
+        assert(h != NULL);
+        h->name_size = (uint32_t)text.size;
+        memcpy(h->name, name, text.size);
+        *slot = h;
+        ex->metrics.hosts++;
+    }
+    return *slot;
+}
+
+/* Is there something to start for it?  Keep the ring right; forget a host nobody needs. */
+static void host_update(struct executor *ex, struct host *h)
+{
+    bool ready = h->first != NULL && h->calling < ex->config.per_host_max;
+    if (ready && !h->ready) {
+        if (ex->ready == NULL) {
+            ex->ready = h->ready_prev = h->ready_next = h;
+        } else { /* behind all others */
+            h->ready_next = ex->ready;
+            h->ready_prev = ex->ready->ready_prev;
+            h->ready_prev->ready_next = h;
+            ex->ready->ready_prev = h;
+        }
+    } else if (!ready && h->ready) {
+        if (ex->ready == h)
+            ex->ready = h->ready_next == h ? NULL : h->ready_next;
+        h->ready_prev->ready_next = h->ready_next;
+        h->ready_next->ready_prev = h->ready_prev;
+    }
+    h->ready = ready;
+    if (h->calling > 0 || h->queued > 0)
+        return;
+    struct host **slot = host_slot(ex, h->name, h->name_size);
+    assert(*slot == h);
+    *slot = h->next;
+    ex->metrics.hosts--;
+    free(h);
+}
+
+static void host_push(struct executor *ex, struct host *h, struct call *c)
+{
+    c->host = h;
+    c->queue_next = NULL;
+    if (h->last != NULL)
+        h->last->queue_next = c;
+    else
+        h->first = c;
+    h->last = c;
+    h->queued++;
+    ex->metrics.queued++;
+    host_update(ex, h);
+}
+
+static struct call *host_pop(struct executor *ex, struct host *h)
+{
+    struct call *c = h->first;
+    assert(c != NULL && c->state == CALL_QUEUED);
+    h->first = c->queue_next;
+    if (h->first == NULL)
+        h->last = NULL;
+    h->queued--;
+    ex->metrics.queued--;
+    return c;
+}
+
+/* ---- one call
+ * -------------------------------------------------------------------------------------------------------- */
+
+static void call_free(struct call *c)
+{
+    struct executor *ex = c->ex;
+    struct call **slot = table_slot(ex, call_xid(c), call_branch(c), c->op);
+    assert(*slot == c);
+    *slot = c->next;
+    ex->known--;
+    free(c->http);
+    free(c);
+    wake_in(ex, 0); /* the pass may have waited for room */
+}
+
+static struct call *call_new(struct executor *ex, struct call **slot, const struct sm_work_cursor *place,
+                             const struct sm_work *work)
+{
+    assert(*slot == NULL && ex->known < KNOWN_MAX);
+    struct call *c = calloc(1, sizeof(*c) + place->size);
+    assert(c != NULL);
+    c->ex = ex;
+    c->state = CALL_QUEUED;
+    c->op = work->op;
+    c->attempt = work->attempt;
+    c->key_size = place->size;
+    memcpy(c->key, place->key, place->size);
+    c->xid_at = 8; /* behind the due time */
+    c->xid_size = (uint32_t)work->xid.size;
+    c->branch_at = c->xid_at + c->xid_size + 1;
+    c->branch_size = (uint32_t)work->branch.size;
+    assert(c->branch_at + c->branch_size == c->key_size);
+    assert(memcmp(c->key + c->xid_at, work->xid.base, work->xid.size) == 0);
+    *slot = c;
+    ex->known++;
+    return c;
+}
+
+static int64_t monotonic_us(void)
+{
+    return (int64_t)(uv_hrtime() / 1000);
+}
+
+/* The proposal was not taken; it is made again a little later. */
+static void call_unreported(struct call *c)
+{
+    struct executor *ex = c->ex;
+    c->state = CALL_UNREPORTED;
+    c->queue_next = ex->unreported;
+    if (ex->unreported == NULL)
+        ex->report_again_ms = uv_now(ex->config.loop) + REPORT_RETRY_MS;
+    ex->unreported = c;
+    wake_in(ex, REPORT_RETRY_MS);
+}
+
+/* Propose what came of the call. */
+static void call_report(struct call *c)
+{
+    static const struct command_session none = {.kind = SESSION_NONE};
+    struct executor *ex = c->ex;
+    codec_writer_reset(&ex->report);
+    command_begin(&ex->report, COMMAND_BRANCH_REPORT, &none, 6);
+    codec_text(&ex->report, call_xid(c));
+    codec_text(&ex->report, call_branch(c));
+    codec_uint(&ex->report, c->op);
+    codec_uint(&ex->report, c->attempt);
+    codec_bool(&ex->report, c->success);
+    codec_cstr(&ex->report, c->error);
+    c->state = CALL_REPORTING;
+    ex->metrics.reporting++;
+    if (ex->config.propose(ex->config.data, codec_written(&ex->report), c) == ASSENT_OK)
+        return;
+    ex->metrics.reporting--;
+    call_unreported(c);
+}
+
+static void call_finished(struct call *c, const char *error)
+{
+    struct executor *ex = c->ex;
+    struct host *h = c->host;
+    int64_t took_us = monotonic_us() - c->started_us;
+    uint32_t bucket = 0;
+    while (bucket < EXECUTOR_BUCKETS && took_us > (1000ll << bucket))
+        bucket++;
+    ex->metrics.latency[bucket]++;
+    ex->metrics.latency_sum_us += (uint64_t)(took_us > 0 ? took_us : 0);
+    ex->metrics.calls++;
+    ex->metrics.in_flight--;
+    c->success = error[0] == 0;
+    snprintf(c->error, sizeof(c->error), "%s", error);
+    c->host = NULL;
+    h->calling--;
+    host_update(ex, h);
+    if (!c->success) {
+        ex->metrics.failures++;
+        struct executor_failure f = {call_xid(c), call_branch(c), sm_op_name(c->op), c->error, c->attempt};
+        if (ex->config.failed != NULL)
+            ex->config.failed(ex->config.data, &f);
+    }
+    call_report(c);
+    wake_in(ex, 0); /* a slot is free */
+}
+
+static void on_called(struct caller_call *http, int status, const char *error)
+{
+    (void)status;
+    struct call *c = http->data;
+    c->http = NULL;
+    call_finished(c, error);
+    free(http);
+}
+
+static bool trace_ok(struct assent_bytes text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if (text.base[i] < ' ' || text.base[i] >= 0x7f)
+            return false;
+    return text.size > 0;
+}
+
+static struct assent_bytes bytes_of(const char *text)
+{
+    return (struct assent_bytes){(const uint8_t *)text, strlen(text)};
+}
+
+/* Start the call of loaded work; takes a slot of its host. */
+static void call_start(struct call *c, struct host *h, const struct sm_work *work)
+{
+    struct executor *ex = c->ex;
+    struct caller_header headers[CALLER_HEADERS_MAX];
+    char token[24], attempt[16];
+    uint32_t n = 0;
+    snprintf(token, sizeof(token), "%llu", (unsigned long long)work->token);
+    snprintf(attempt, sizeof(attempt), "%u", (unsigned)work->attempt);
+    headers[n++] = (struct caller_header){bytes_of("Assent-Xid"), work->xid};
+    headers[n++] = (struct caller_header){bytes_of("Assent-Branch"), work->branch};
+    headers[n++] = (struct caller_header){bytes_of("Assent-Op"), bytes_of(sm_op_name(work->op))};
+    headers[n++] = (struct caller_header){bytes_of("Assent-Token"), bytes_of(token)};
+    headers[n++] = (struct caller_header){bytes_of("Assent-Attempt"), bytes_of(attempt)};
+    if (trace_ok(work->traceparent))
+        headers[n++] = (struct caller_header){bytes_of("traceparent"), work->traceparent};
+    struct assent_bytes rest = work->headers;
+    bool content_type = false;
+    while (n + 1 < CALLER_HEADERS_MAX && sm_work_header(&rest, &headers[n].name, &headers[n].value)) {
+        content_type =
+            content_type || (headers[n].name.size == 12 &&
+                             strncasecmp((const char *)headers[n].name.base, "content-type", 12) == 0);
+        n++;
+    }
+    if (!content_type)
+        headers[n++] = (struct caller_header){bytes_of("Content-Type"), bytes_of("application/json")};
+    struct caller_request request = {
+        .url = work->url,
+        .body = work->payload,
+        .headers = headers,
+        .n_headers = n,
+        .timeout_ms = work->timeout_ms > 0 ? work->timeout_ms : ex->config.timeout_ms,
+    };
+    c->attempt = work->attempt;
+    c->host = h;
+    c->state = CALL_CALLING;
+    c->started_us = monotonic_us();
+    h->calling++;
+    ex->metrics.in_flight++;
+    c->http = calloc(1, sizeof(*c->http));
+    assert(c->http != NULL);
+    c->http->data = c;
+    int rv = caller_post(ex->caller, c->http, &request, on_called);
+    if (rv == ASSENT_OK)
+        return;
+    free(c->http);
+    c->http = NULL;
+    call_finished(c, rv == ASSENT_INVALID ? "the call cannot be made: bad URL or header" : "out of memory");
+}
+
+/* ---- planning
+ * -------------------------------------------------------------------------------------------------------- */
+
+/* Start queued calls while there are slots, hosts taking turns. */
+static void start_queued(struct executor *ex)
+{
+    while (ex->ready != NULL && ex->metrics.in_flight < ex->config.in_flight_max) {
+        struct host *h = ex->ready;
+        ex->ready = h->ready_next;
+        struct call *c = host_pop(ex, h);
+        struct sm_work_cursor place = {.size = c->key_size};
+        struct sm_work work;
+        memcpy(place.key, c->key, c->key_size);
+        sm_work_begin(ex->config.sm, &place);
+        if (sm_work_at(ex->config.sm, &place, &work) && work.op == c->op) {
+            sm_work_load(ex->config.sm, &place, &work);
+            call_start(c, h, &work);
+            if (c->host == h) /* else it has ended already, and host_update with it */
+                host_update(ex, h);
+        } else { /* done by somebody else meanwhile */
+            c->host = NULL;
+            host_update(ex, h);
+            call_free(c);
+        }
+        sm_work_end(ex->config.sm, &place);
+    }
+}
+
+static int64_t now_us(const struct executor *ex)
+{
+    int64_t now;
+    if (ex->config.now_us != NULL) {
+        now = ex->config.now_us(ex->config.data);
+    } else {
+        uv_timeval64_t tv;
+        uv_gettimeofday(&tv);
+        now = tv.tv_sec * 1000000 + tv.tv_usec;
+    }
+    int64_t log_us = sm_time_us(ex->config.sm); /* may run ahead of a clock that was set back */
+    return now > log_us ? now : log_us;
+}
+
+/* Walk on: queue what is due and not known.  Ends the pass, or leaves it for the next turn. */
+static void pass(struct executor *ex)
+{
+    struct sm *sm = ex->config.sm;
+    if (!ex->in_pass) {
+        sm_work_place(&ex->place, ex->pass_from_us);
+        ex->pass_from_us = sm_time_us(sm);
+        ex->in_pass = true;
+        ex->dirty = false;
+    }
+    int64_t now = now_us(ex);
+    sm_work_begin(sm, &ex->place);
+    for (uint32_t i = 0; i < PASS_STEPS && ex->known < KNOWN_MAX; i++) {
+        struct sm_work work;
+        if (!sm_work_next(sm, &ex->place, now, &work)) {
+            ex->in_pass = false;
+            ex->next_due_us = work.due_us;
+            break;
+        }
+        struct call **slot = table_slot(ex, work.xid, work.branch, work.op);
+        if (*slot != NULL)
+            continue;
+        sm_work_load(sm, &ex->place, &work);
+        struct host *h = host_get(ex, work.url);
+        struct call *c = call_new(ex, slot, &ex->place, &work);
+        if (h->first == NULL && h->calling < ex->config.per_host_max &&
+            ex->metrics.in_flight < ex->config.in_flight_max)
+            call_start(c, h, &work);
+        else
+            host_push(ex, h, c);
+    }
+    sm_work_end(sm, &ex->place);
+}
+
+static void report_again(struct executor *ex)
+{
+    struct call *c = ex->unreported;
+    ex->unreported = NULL;
+    while (c != NULL) {
+        struct call *next = c->queue_next;
+        ex->metrics.reports_retried++;
+        call_report(c);
+        c = next;
+    }
+}
+
+static void on_wake(uv_timer_t *timer);
+
+static void wake_in(struct executor *ex, uint64_t ms)
+{
+    if (ex->running && (!uv_is_active((uv_handle_t *)&ex->timer) || uv_timer_get_due_in(&ex->timer) > ms))
+        uv_timer_start(&ex->timer, on_wake, ms, 0);
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+    struct executor *ex = timer->data;
+    if (!ex->running)
+        return;
+    if (ex->unreported != NULL && uv_now(ex->config.loop) >= ex->report_again_ms)
+        report_again(ex);
+    if (!ex->in_pass && ex->next_due_us <= now_us(ex))
+        ex->dirty = true;
+    if (ex->in_pass || ex->dirty)
+        pass(ex);
+    start_queued(ex);
+    bool room = ex->known < KNOWN_MAX;
+    if ((ex->in_pass && room) || (!ex->in_pass && ex->dirty))
+        wake_in(ex, 0);
+    if (ex->unreported != NULL)
+        wake_in(ex, REPORT_RETRY_MS);
+    if (!ex->in_pass && ex->next_due_us != INT64_MAX) {
+        int64_t wait_us = ex->next_due_us - now_us(ex);
+        wake_in(ex, wait_us > 0 ? (uint64_t)wait_us / 1000 + 1 : 0);
+    }
+}
+
+/* ---- the public face
+ * --------------------------------------------------------------------------------------------------- */
+
+int executor_open(struct executor **out, const struct executor_config *config)
+{
+    struct executor *ex = calloc(1, sizeof(*ex));
+    if (ex == NULL)
+        return ASSENT_NOMEM;
+    ex->config = *config;
+    if (ex->config.in_flight_max == 0)
+        ex->config.in_flight_max = 256;
+    if (ex->config.per_host_max == 0)
+        ex->config.per_host_max = 32;
+    if (ex->config.timeout_ms == 0)
+        ex->config.timeout_ms = 10000;
+    ex->next_due_us = INT64_MAX;
+    int rv = caller_open(&ex->caller, config->loop);
+    if (rv != ASSENT_OK) {
+        free(ex);
+        return rv;
+    }
+    rv = uv_timer_init(config->loop, &ex->timer);
+    assert(rv == 0);
+    ex->timer.data = ex;
+    codec_writer_init(&ex->report);
+    *out = ex;
+    return ASSENT_OK;
+}
+
+void executor_start(struct executor *ex)
+{
+    assert(!ex->closing);
+    if (ex->running)
+        return;
+    ex->running = true;
+    ex->dirty = true;
+    ex->in_pass = false;
+    ex->pass_from_us = 0;
+    ex->next_due_us = INT64_MAX;
+    wake_in(ex, 0);
+}
+
+void executor_stop(struct executor *ex)
+{
+    if (!ex->running)
+        return;
+    ex->running = false;
+    uv_timer_stop(&ex->timer);
+    ex->unreported = NULL;
+    for (uint32_t i = 0; i < TABLE_SIZE; i++) {
+        struct call *next;
+        for (struct call *c = ex->table[i]; c != NULL; c = next) {
+            next = c->next;
+            if (c->state == CALL_REPORTING)
+                continue; /* its outcome will come */
+            struct host *h = c->host;
+            if (c->state == CALL_CALLING) {
+                caller_drop(c->http);
+                ex->metrics.in_flight--;
+                h->calling--;
+            } else if (c->state == CALL_QUEUED) {
+                /* the queue as a whole goes: its members all pass here */
+                h->first = h->last = NULL;
+                h->queued--;
+                ex->metrics.queued--;
+            }
+            c->host = NULL;
+            if (h != NULL)
+                host_update(ex, h);
+            call_free(c);
+        }
+    }
+    assert(ex->metrics.hosts == 0 && ex->ready == NULL);
+}
+
+void executor_kick(struct executor *ex)
+{
+    if (!ex->running || ex->closing || ex->dirty)
+        return;
+    ex->dirty = true;
+    wake_in(ex, 0);
+}
+
+static void maybe_closed(struct executor *ex)
+{
+    if (!ex->closing || !ex->timer_closed || !ex->caller_closed || ex->known > 0)
+        return;
+    codec_writer_close(&ex->report);
+    void (*cb)(void *) = ex->closed;
+    void *data = ex->closed_data;
+    free(ex);
+    cb(data);
+}
+
+/* An operating error: the report may not have been applied. */
+static bool report_not_applied(int code)
+{
+    switch (code) {
+    case ASSENT_OK:
+    case ASSENT_MALFORMED:
+    case ASSENT_INVALID:
+    case ASSENT_TOO_LARGE:
+        return false;
+    default:
+        return code < ASSENT_NOT_FOUND; /* refusals begin there */
+    }
+}
+
+void executor_reported(struct executor *ex, void *ticket, int code)
+{
+    struct call *c = ticket;
+    assert(c->ex == ex && c->state == CALL_REPORTING);
+    ex->metrics.reporting--;
+    if (ex->running && report_not_applied(code)) {
+        call_unreported(c);
+        return;
+    }
+    if (ex->running && code != ASSENT_OK) { /* refused: the work may stand there still, in another form */
+        ex->pass_from_us = 0;
+        ex->dirty = true;
+    }
+    call_free(c);
+    maybe_closed(ex);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct executor *ex = handle->data;
+    ex->timer_closed = true;
+    maybe_closed(ex);
+}
+
+static void on_caller_closed(void *data)
+{
+    struct executor *ex = data;
+    ex->caller_closed = true;
+    maybe_closed(ex);
+}
+
+void executor_close(struct executor *ex, void (*cb)(void *data), void *data)
+{
+    assert(!ex->closing);
+    executor_stop(ex);
+    ex->closing = true;
+    ex->closed = cb;
+    ex->closed_data = data;
+    uv_close((uv_handle_t *)&ex->timer, on_timer_closed);
+    caller_close(ex->caller, on_caller_closed, ex);
+}
+
+void executor_metrics(const struct executor *ex, struct executor_metrics *out)
+{
+    *out = ex->metrics;
+}

@@ -82,7 +82,9 @@ void sm_work_begin(struct sm *sm, struct sm_work_cursor *c);
 /* The next piece due at or before `now_us`: what names the call (above the line), one cursor step.  False: no
  * more; out->due_us is then when the piece behind is due, INT64_MAX for none. */
 bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struct sm_work *out);
-/* The rest of the piece that sm_work_next() gave last: two or three reads. */
+/* The piece exactly at the place, instead of sm_work_next().  False: it is not there any more. */
+bool sm_work_at(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out);
+/* The rest of the piece that sm_work_next() or sm_work_at() gave last: two or three reads. */
 void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out);
 void sm_work_end(struct sm *sm, struct sm_work_cursor *c);
 /* Take the first header off `*headers`.  False: none left. */

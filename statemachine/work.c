@@ -88,6 +88,26 @@ static bool walk_seek(struct walk *w, struct sm_work_cursor *c, struct assent_by
     return !bytes_equal(*key, from) || store_cursor_next(&w->cursor, key, value);
 }
 
+static int64_t row_due_us(struct assent_bytes key)
+{
+    uint64_t due_us;
+    bool ok = key_take_u64(&key, &due_us);
+    assert(ok);
+    return (int64_t)due_us;
+}
+
+static void row_take(struct assent_bytes key, struct assent_bytes value, struct sm_work *out)
+{
+    uint64_t due_us;
+    bool ok = key_take_u64(&key, &due_us) && key_take_text(&key, &out->xid);
+    assert(ok);
+    out->branch = key;
+    out->op = (enum sm_op)record_take(&value, 1);
+    out->attempt = (uint32_t)record_take(&value, 4);
+    out->token = record_take(&value, 8);
+    out->ordinal = (uint32_t)record_take(&value, 4);
+}
+
 bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struct sm_work *out)
 {
     (void)sm;
@@ -95,23 +115,25 @@ bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struc
     *out = (struct sm_work){.due_us = INT64_MAX};
     if (!walk_seek(c->walk, c, &key, &value))
         return false;
-    struct assent_bytes rest = key;
-    uint64_t due_us;
-    bool ok = key_take_u64(&rest, &due_us);
-    assert(ok);
-    out->due_us = (int64_t)due_us;
+    out->due_us = row_due_us(key);
     if (out->due_us > now_us)
         return false;
     assert(key.size <= sizeof(c->key));
     memcpy(c->key, key.base, key.size);
     c->size = (uint32_t)key.size;
-    ok = key_take_text(&rest, &out->xid);
-    assert(ok);
-    out->branch = rest;
-    out->op = (enum sm_op)record_take(&value, 1);
-    out->attempt = (uint32_t)record_take(&value, 4);
-    out->token = record_take(&value, 8);
-    out->ordinal = (uint32_t)record_take(&value, 4);
+    row_take(key, value, out);
+    return true;
+}
+
+bool sm_work_at(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
+{
+    (void)sm;
+    struct walk *w = c->walk;
+    struct assent_bytes value, key = {c->key, c->size};
+    if (!store_get(w->txn, STORE_WORK, key, &value))
+        return false;
+    *out = (struct sm_work){.due_us = row_due_us(key)};
+    row_take(key, value, out);
     return true;
 }
 

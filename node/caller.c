@@ -1,0 +1,362 @@
+/* HTTP POSTs on the loop.
+ *
+ * The happy path: post -> libcurl asks to watch a socket (on_socket) and to be woken (on_timeout) -> uv tells
+ * about both
+ * -> curl_multi_socket_action -> a finished message -> the callback.  Failures arrive on the same road: a bad
+ * name, a refused connection or a passed time limit is a message with another result.  Name look-ups run in
+ * libcurl's threads, so a dead resolver costs a call its time limit and the loop nothing. */
+#include "caller.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "assent/error.h"
+#include "assent/limits.h"
+
+#define EASY_POOL          64   /* idle handles kept for the next call */
+#define CONNECTIONS_KEPT   512L /* idle connections kept alive, all hosts together */
+#define CONNECT_TIMEOUT_MS 3000L
+
+struct caller {
+    uv_loop_t *loop;
+    CURLM *multi;
+    uv_timer_t timer;
+    uint32_t handles; /* uv handles not closed yet */
+    CURL *pool[EASY_POOL];
+    uint32_t pooled;
+    void (*closed)(void *data);
+    void *closed_data;
+};
+
+/* A socket libcurl wants watched. */
+struct watch {
+    uv_poll_t poll;
+    struct caller *caller;
+    curl_socket_t socket;
+};
+
+/* ---- libcurl asks, uv answers
+ * ---------------------------------------------------------------------------------------- */
+
+static void call_end(struct caller_call *call)
+{
+    struct caller *c = call->caller;
+    CURL *easy = call->easy;
+    call->easy = NULL;
+    curl_multi_remove_handle(c->multi, easy);
+    curl_slist_free_all(call->headers);
+    call->headers = NULL;
+    if (c->pooled < EASY_POOL) {
+        curl_easy_reset(easy);
+        c->pool[c->pooled++] = easy;
+    } else {
+        curl_easy_cleanup(easy);
+    }
+}
+
+/* A sentence in printable ASCII: what a participant answered may hold anything. */
+static void describe(char *out, size_t size, const char *prefix, const char *text, size_t text_size)
+{
+    int used = snprintf(out, size, "%s", prefix);
+    size_t n = used < 0 ? 0 : (size_t)used;
+    for (size_t i = 0; i < text_size && n + 1 < size; i++) {
+        char b = text[i];
+        out[n++] = b >= ' ' && b < 0x7f ? b : b == '\n' || b == '\r' || b == '\t' ? ' ' : '?';
+    }
+    while (n > 0 && out[n - 1] == ' ')
+        n--;
+    out[n] = 0;
+}
+
+static void call_done(struct caller_call *call, CURLcode result)
+{
+    long status = 0;
+    char error[CALLER_ERROR_BYTES_MAX] = "", prefix[32];
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    bool cut = result == CURLE_WRITE_ERROR && call->total > CALLER_BODY_MAX; /* by us: the status had come */
+    if (result != CURLE_OK && !cut) {
+        const char *text = call->message[0] != 0 ? call->message : curl_easy_strerror(result);
+        describe(error, sizeof(error), "", text, strlen(text));
+        status = 0;
+    } else if (status < 200 || status > 299) {
+        snprintf(prefix, sizeof(prefix), "HTTP %ld%s", status, call->kept > 0 ? ": " : "");
+        describe(error, sizeof(error), prefix, call->body, call->kept);
+    }
+    call_end(call);
+    call->cb(call, (int)status, error);
+}
+
+static void read_messages(struct caller *c)
+{
+    CURLMsg *message;
+    int left;
+    while ((message = curl_multi_info_read(c->multi, &left)) != NULL) {
+        if (message->msg != CURLMSG_DONE)
+            continue;
+        char *call = NULL;
+        CURLcode result = message->data.result;
+        curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &call);
+        call_done((struct caller_call *)(void *)call, result);
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct watch *w = poll->data;
+    int flags = 0, running;
+    if (status < 0)
+        flags = CURL_CSELECT_ERR;
+    if (events & UV_READABLE)
+        flags |= CURL_CSELECT_IN;
+    if (events & UV_WRITABLE)
+        flags |= CURL_CSELECT_OUT;
+    struct caller *c = w->caller; /* the action may close the watch */
+    curl_multi_socket_action(c->multi, w->socket, flags, &running);
+    read_messages(c);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct caller *c = timer->data;
+    int running;
+    curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
+    read_messages(c);
+}
+
+static int on_timeout(CURLM *multi, long ms, void *data)
+{
+    struct caller *c = data;
+    (void)multi;
+    if (c->closed != NULL)
+        return 0;
+    if (ms < 0)
+        uv_timer_stop(&c->timer);
+    else
+        uv_timer_start(&c->timer, on_timer, (uint64_t)ms, 0);
+    return 0;
+}
+
+static void handle_closed(struct caller *c)
+{
+    assert(c->handles > 0);
+    if (--c->handles > 0)
+        return;
+    void (*cb)(void *) = c->closed;
+    void *data = c->closed_data;
+    free(c);
+    cb(data);
+}
+
+static void on_watch_closed(uv_handle_t *handle)
+{
+    struct watch *w = handle->data;
+    struct caller *c = w->caller;
+    free(w);
+    handle_closed(c);
+}
+
+static int on_socket(CURL *easy, curl_socket_t socket, int what, void *data, void *socket_data)
+{
+    struct caller *c = data;
+    struct watch *w = socket_data;
+    (void)easy;
+    if (what == CURL_POLL_REMOVE) {
+        if (w != NULL) {
+            uv_poll_stop(&w->poll);
+            uv_close((uv_handle_t *)&w->poll, on_watch_closed);
+            curl_multi_assign(c->multi, socket, NULL);
+        }
+        return 0;
+    }
+    if (w == NULL) {
+        w = calloc(1, sizeof(*w));
+        if (w == NULL)
+            return -1;
+        if (uv_poll_init_socket(c->loop, &w->poll, socket) != 0) {
+            free(w);
+            return -1;
+        }
+        w->poll.data = w;
+        w->caller = c;
+        w->socket = socket;
+        c->handles++;
+        curl_multi_assign(c->multi, socket, w);
+    }
+    int events = 0;
+    if (what & CURL_POLL_IN)
+        events |= UV_READABLE;
+    if (what & CURL_POLL_OUT)
+        events |= UV_WRITABLE;
+    return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    handle_closed(handle->data);
+}
+
+/* ---- open, close
+ * ----------------------------------------------------------------------------------------------------- */
+
+int caller_open(struct caller **out, uv_loop_t *loop)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        return ASSENT_NOMEM;
+    struct caller *c = calloc(1, sizeof(*c));
+    if (c == NULL)
+        goto err_after_global;
+    c->loop = loop;
+    c->multi = curl_multi_init();
+    if (c->multi == NULL)
+        goto err_after_alloc;
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
+    curl_multi_setopt(c->multi, CURLMOPT_TIMERDATA, c);
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
+    int rv = uv_timer_init(loop, &c->timer);
+    assert(rv == 0);
+    c->timer.data = c;
+    c->handles = 1;
+    *out = c;
+    return ASSENT_OK;
+
+err_after_alloc:
+    free(c);
+err_after_global:
+    curl_global_cleanup();
+    return ASSENT_NOMEM;
+}
+
+void caller_close(struct caller *c, void (*cb)(void *data), void *data)
+{
+    assert(c->closed == NULL);
+    c->closed = cb;
+    c->closed_data = data;
+    uv_timer_stop(&c->timer);
+    for (uint32_t i = 0; i < c->pooled; i++)
+        curl_easy_cleanup(c->pool[i]);
+    c->pooled = 0;
+    curl_multi_cleanup(c->multi); /* closes idle connections; their watches are closed through on_socket */
+    curl_global_cleanup();
+    uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+}
+
+/* ---- a call
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static size_t on_body(char *data, size_t size, size_t n, void *user)
+{
+    struct caller_call *call = user;
+    size_t bytes = size * n;
+    size_t keep = sizeof(call->body) - call->kept;
+    if (keep > bytes)
+        keep = bytes;
+    memcpy(call->body + call->kept, data, keep);
+    call->kept += (uint32_t)keep;
+    call->total += bytes;
+    return call->total > CALLER_BODY_MAX ? 0 : bytes;
+}
+
+static bool printable(struct assent_bytes text)
+{
+    for (size_t i = 0; i < text.size; i++)
+        if ((text.base[i] < ' ' && text.base[i] != '\t') || text.base[i] == 0x7f)
+            return false;
+    return true;
+}
+
+/* "Name: value"; an empty value needs a semicolon, or libcurl takes it for a wish to leave the header out. */
+static bool header_add(struct curl_slist **list, const struct caller_header *h)
+{
+    char line[4096];
+    if (h->name.size == 0 || h->name.size + h->value.size + 3 > sizeof(line) || !printable(h->name) ||
+        !printable(h->value))
+        return false;
+    snprintf(line, sizeof(line), h->value.size > 0 ? "%.*s: %.*s" : "%.*s;%.*s", (int)h->name.size,
+             (const char *)h->name.base, (int)h->value.size, (const char *)h->value.base);
+    struct curl_slist *longer = curl_slist_append(*list, line);
+    if (longer == NULL)
+        return false;
+    *list = longer;
+    return true;
+}
+
+static struct curl_slist *headers_make(const struct caller_request *request)
+{
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no 100-continue: one round trip */
+    bool ok = list != NULL && request->n_headers <= CALLER_HEADERS_MAX;
+    for (uint32_t i = 0; ok && i < request->n_headers; i++)
+        ok = header_add(&list, &request->headers[i]);
+    if (ok)
+        return list;
+    curl_slist_free_all(list);
+    return NULL;
+}
+
+static CURL *easy_take(struct caller *c)
+{
+    return c->pooled > 0 ? c->pool[--c->pooled] : curl_easy_init();
+}
+
+int caller_post(struct caller *c, struct caller_call *call, const struct caller_request *request,
+                caller_cb cb)
+{
+    assert(c->closed == NULL);
+    char url[ASSENT_URL_BYTES_MAX + 1];
+    if (request->url.size >= sizeof(url) || memchr(request->url.base, 0, request->url.size) != NULL)
+        return ASSENT_INVALID;
+    memcpy(url, request->url.base, request->url.size);
+    url[request->url.size] = 0;
+    struct curl_slist *headers = headers_make(request);
+    if (headers == NULL)
+        return ASSENT_INVALID;
+    CURL *easy = easy_take(c);
+    if (easy == NULL) {
+        curl_slist_free_all(headers);
+        return ASSENT_NOMEM;
+    }
+    call->cb = cb;
+    call->easy = easy;
+    call->headers = headers;
+    call->caller = c;
+    call->kept = 0;
+    call->total = 0;
+    call->message[0] = 0;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)call);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_PROXY,
+                     ""); /* participants are called directly, whatever the environment says */
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "assent");
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
+    curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
+                     request->body.size > 0 ? (const char *)request->body.base : "");
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->message);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     request->timeout_ms < CONNECT_TIMEOUT_MS ? (long)request->timeout_ms
+                                                              : CONNECT_TIMEOUT_MS);
+    CURLMcode rv = curl_multi_add_handle(c->multi, easy);
+    if (rv == CURLM_OK)
+        return ASSENT_OK;
+    call->easy = NULL;
+    curl_slist_free_all(headers);
+    curl_easy_cleanup(easy);
+    return ASSENT_NOMEM;
+}
+
+void caller_drop(struct caller_call *call)
+{
+    if (call->easy != NULL)
+        call_end(call);
+}
