@@ -4,6 +4,7 @@
 
 #include "assent/clock.h"
 #include "command.h"
+#include "sm.h"
 #include "statemachine.h"
 #include "store.h"
 
@@ -30,13 +31,6 @@ typedef int (*query_fn)(struct apply *a);
 
 /* printf into a->detail and return `code`. */
 int refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
-
-/* For the parts of statemachine.h that live beside the tables they read (sm_work_* and sm_next_work_us in
- * work.c, sm_tso_bound in tso.c): the store, and a read transaction on the newest state, borrowed until the
- * next sm_apply(); loop thread only.  A walk that must survive sm_apply() takes its own store_begin_read().
- */
-struct store *sm_store(const struct sm *sm);
-struct store_txn *sm_read(const struct sm *sm);
 
 /* ---- timers: (due, kind, id)
  * ------------------------------------------------------------------------------------------ */

@@ -99,6 +99,9 @@ enum {
     NODE_REGISTER_INACTIVE_MS,
     NODE_REGISTER_FAILED_MS
 };
+#define NODE_ADDRESS_BYTES_MAX 256 /* "host:port" or a base URL */
+/* A thousand nodes are answered in one result. */
+#define NODE_METADATA_BYTES_MAX 2048
 enum { NODE_HEARTBEAT_NODE };
 enum { NODE_REMOVE_NODE };
 enum { SESSION_OPEN_TTL_MS };

@@ -6,8 +6,6 @@
 #define TEXT_BYTES_MAX 1024
 /* Members of a map of HTTP headers; what common servers accept by default is about 100. */
 #define HEADERS_MAX 64
-/* An address "host:port" or a base URL of a registered node. */
-#define ADDRESS_BYTES_MAX 256
 /* W3C traceparent has 55 characters; room for its next version. */
 #define TRACEPARENT_BYTES_MAX 128
 /* Words from a closed list: mode, status, resolution. */
@@ -16,8 +14,6 @@
 #define AFTER_BYTES_MAX 400
 /* Longest time an argument may name: a year, so that sums of times never overflow. */
 #define TIME_MS_MAX (UINT64_C(366) * 24 * 3600 * 1000)
-/* Metadata of a registered node. */
-#define METADATA_BYTES_MAX (64 * 1024)
 
 #define END                                                                                                  \
     {                                                                                                        \
@@ -51,7 +47,10 @@
     {                                                                                                        \
         .name = n, .kind = FIELD_COUNTERS, .flags = (f), .max = ASSENT_VECTOR_MEMBERS_MAX                    \
     }
-#define DOT(n, f)           {.name = n, .kind = FIELD_COUNTERS, .flags = (f), .max = 1}
+#define DOT(n, f)                                                                                            \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_COUNTERS, .flags = (f), .max = 1                                            \
+    }
 #define HEADERS(n, f)                                                                                        \
     {                                                                                                        \
         .name = n, .kind = FIELD_TEXTS, .flags = (f), .max = HEADERS_MAX                                     \
@@ -70,8 +69,8 @@ static const struct field session_open_fields[] = {
 };
 static const struct field node_register_fields[] = {
     [NODE_REGISTER_NODE] = NAME("node", REQ),
-    [NODE_REGISTER_ADDRESS] = TEXT("address", 0, ADDRESS_BYTES_MAX),
-    [NODE_REGISTER_METADATA] = {.name = "metadata", .kind = FIELD_JSON, .max = METADATA_BYTES_MAX},
+    [NODE_REGISTER_ADDRESS] = TEXT("address", 0, NODE_ADDRESS_BYTES_MAX),
+    [NODE_REGISTER_METADATA] = {.name = "metadata", .kind = FIELD_JSON, .max = NODE_METADATA_BYTES_MAX},
     [NODE_REGISTER_INACTIVE_MS] = UINT("inactiveMs", 0, TIME_MS_MAX),
     [NODE_REGISTER_FAILED_MS] = UINT("failedMs", 0, TIME_MS_MAX),
     END,
@@ -134,12 +133,9 @@ static const struct field version_increment_fields[] = {
     END,
 };
 static const struct field version_merge_fields[] = {
-    [VERSION_MERGE_OBJECT] = NAME("object", REQ),
-    [VERSION_MERGE_VERSION] = COUNTERS("version", REQ),
-    [VERSION_MERGE_NODE] = NAME("node", 0),
-    [VERSION_MERGE_VALUE] = JSON("value", 0),
-    [VERSION_MERGE_DOT] = DOT("dot", 0),
-    END,
+    [VERSION_MERGE_OBJECT] = NAME("object", REQ), [VERSION_MERGE_VERSION] = COUNTERS("version", REQ),
+    [VERSION_MERGE_NODE] = NAME("node", 0),       [VERSION_MERGE_VALUE] = JSON("value", 0),
+    [VERSION_MERGE_DOT] = DOT("dot", 0),          END,
 };
 static const struct field version_declare_fields[] = {
     [VERSION_DECLARE_OBJECT] = NAME("object", REQ),
@@ -252,8 +248,8 @@ static const struct field query_vector_fields[] = {
     [QUERY_VECTOR_NODE] = NAME("node", 0),
     END,
 };
-/* Without a clock the two vectors are compared as they are; with one, epochs translate retired members, and `b`
- * may be left out: the vector of `node`, or the clock's newest. */
+/* Without a clock the two vectors are compared as they are; with one, epochs translate retired members, and
+ * `b` may be left out: the vector of `node`, or the clock's newest. */
 static const struct field query_vector_compare_fields[] = {
     [QUERY_VECTOR_COMPARE_CLOCK] = NAME("clock", 0),
     [QUERY_VECTOR_COMPARE_A] = COUNTERS("a", REQ),

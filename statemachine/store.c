@@ -407,6 +407,16 @@ void store_put_noted(struct store_txn *txn, enum store_table table, struct assen
     txn->store->writes[table]++;
 }
 
+void store_del_noted(struct store_txn *txn, enum store_table table, struct assent_bytes key)
+{
+    MDB_val k = checked_key(key);
+    assert(txn->write);
+    int rc = mdb_del(txn->mdb, txn->store->tables[table], &k, NULL);
+    if (rc != MDB_NOTFOUND)
+        must(rc, "delete");
+    txn->store->writes[table]++;
+}
+
 void store_note(struct store_txn *txn, enum store_table table, struct assent_bytes key,
                 struct assent_bytes value)
 {

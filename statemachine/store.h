@@ -104,10 +104,11 @@ struct store_place store_place(struct store_txn *txn);
 /* Of the write transaction; stored by its commit, with the digest. */
 void store_set_place(struct store_txn *txn, const struct store_place *place);
 
-/* A put outside the digest, for rows that are written back at the end of a transaction; what changed them
- * must have gone through store_note().  A note mixes bytes into the digest as a put would. */
+/* Put and delete outside the digest, for rows that are written back at the end of a transaction; what changed
+ * them must have gone through store_note().  A note mixes bytes into the digest as a put would. */
 void store_put_noted(struct store_txn *txn, enum store_table table, struct assent_bytes key,
                      struct assent_bytes value);
+void store_del_noted(struct store_txn *txn, enum store_table table, struct assent_bytes key);
 void store_note(struct store_txn *txn, enum store_table table, struct assent_bytes key,
                 struct assent_bytes value);
 
