@@ -1,0 +1,6 @@
+# A state machine for tests; its header shows the use: LIBS sm_harness.
+add_library(sm_harness STATIC ${CMAKE_SOURCE_DIR}/tests/lib/sm_harness.c)
+target_include_directories(sm_harness PUBLIC ${CMAKE_SOURCE_DIR}/tests/lib)
+target_link_libraries(sm_harness PUBLIC assent_statemachine PRIVATE PkgConfig::JANSSON)
+
+assent_test(test_statemachine test_statemachine.c LIBS sm_harness)
