@@ -1,3 +1,4 @@
 # Entries, batches, the log on disk and its writer, snapshot files.
 assent_test(test_entry test_entry.c LIBS assent_raftlog)
 assent_test(test_batch test_batch.c LIBS assent_raftlog)
+assent_test(test_writer test_writer.c LIBS assent_raftlog PkgConfig::LMDB)

@@ -1,0 +1,600 @@
+/* The LMDB environment of the log: entries, meta records and manifests, each under its own checksum. */
+#include "logdb.h"
+
+#include <assert.h>
+#include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "assent/error.h"
+#include "assent/limits.h"
+
+static_assert(sizeof(size_t) == sizeof(uint64_t), "integer keys of LMDB hold an index");
+static_assert(sizeof(MDB_dbi) == sizeof(unsigned int), "struct logdb spells MDB_dbi out");
+
+#define RECORD_FIELDS_MAX 8
+/* One step of writing ahead: small, so that the commit behind it is not late by more than a few ms. */
+#define AHEAD_STEP_BYTES (1024 * 1024)
+
+int logdb_error(int rc)
+{
+    switch (rc) {
+    case 0:
+        return ASSENT_OK;
+    case ENOSPC:
+    case EDQUOT:
+    case MDB_MAP_FULL:
+        return ASSENT_NO_SPACE;
+    case ENOMEM:
+        return ASSENT_NOMEM;
+    case MDB_VERSION_MISMATCH:
+        return ASSENT_FOREIGN;
+    case EUCLEAN:
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+    case MDB_INVALID:
+    case MDB_INCOMPATIBLE:
+        return ASSENT_CORRUPT;
+    default: /* every other code means that a call on the file failed */
+        return ASSENT_IO;
+    }
+}
+
+int logdb_errno(int rc)
+{
+    if (rc >= 0) {
+        return rc;
+    }
+    switch (logdb_error(rc)) {
+    case ASSENT_NO_SPACE:
+        return ENOSPC;
+    case ASSENT_CORRUPT:
+        return EUCLEAN;
+    default:
+        return EIO;
+    }
+}
+
+const char *logdb_sentence(int rc)
+{
+    switch (rc) {
+    case EUCLEAN:
+        return "stored bytes do not match their checksum";
+    case MDB_MAP_FULL:
+        return "the map of the log is full: take a snapshot more often or raise the map size";
+    default:
+        return mdb_strerror(rc);
+    }
+}
+
+/* ---- opening ---- */
+
+/* LMDB keeps two heads and believes the one with the higher transaction number, without a checksum.  A
+ * flipped bit there would silently bring back an older log.  The two numbers are always neighbours and each
+ * has the parity of its slot, so most such damage shows.  Offsets of LMDB 0.9 on 64 bits, data version 1;
+ * anything else is left to LMDB to judge. */
+#define HEAD_MAGIC      0xBEEFC0DEu
+#define HEAD_MAGIC_AT   16
+#define HEAD_VERSION_AT 20
+#define HEAD_PSIZE_AT   40
+#define HEAD_TXN_AT     144
+#define HEAD_BYTES      152
+
+static int check_heads(int fd)
+{
+    uint64_t txn[2];
+    uint32_t psize = 0;
+    for (int i = 0; i < 2; i++) {
+        uint8_t head[HEAD_BYTES];
+        uint32_t magic, version;
+        ssize_t got = pread(fd, head, sizeof head, (off_t)psize);
+        if (got == 0 && i == 0) {
+            return 0; /* a file LMDB has not begun */
+        }
+        if (got != (ssize_t)sizeof head) {
+            return got < 0 ? errno : EUCLEAN;
+        }
+        memcpy(&magic, head + HEAD_MAGIC_AT, sizeof magic);
+        memcpy(&version, head + HEAD_VERSION_AT, sizeof version);
+        if (magic != HEAD_MAGIC) {
+            return MDB_INVALID;
+        }
+        if (version != 1) {
+            return MDB_VERSION_MISMATCH;
+        }
+        memcpy(&txn[i], head + HEAD_TXN_AT, sizeof txn[i]);
+        if (i == 0) {
+            memcpy(&psize, head + HEAD_PSIZE_AT, sizeof psize);
+            if (psize < 512 || psize > 65536) {
+                return EUCLEAN;
+            }
+        }
+    }
+    bool fresh = txn[0] == 0 && txn[1] == 0;
+    bool neighbours = txn[0] + 1 == txn[1] || txn[1] + 1 == txn[0];
+    bool parity = txn[0] % 2 == 0 && txn[1] % 2 == 1;
+    return fresh || (neighbours && parity) ? 0 : EUCLEAN;
+}
+
+/* All three are made in the first transaction, so a file that has any of them has all of them. */
+static int open_databases(struct logdb *db)
+{
+    MDB_txn *txn;
+    MDB_dbi root;
+    MDB_stat stat;
+    int rc = mdb_txn_begin(db->env, NULL, MDB_RDONLY, &txn);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = mdb_dbi_open(txn, NULL, 0, &root);
+    if (rc == 0) {
+        rc = mdb_stat(txn, root, &stat);
+    }
+    unsigned int create = 0;
+    if (rc == 0 && stat.ms_entries == 0) {
+        create = MDB_CREATE;
+        mdb_txn_abort(txn);
+        rc = mdb_txn_begin(db->env, NULL, 0, &txn);
+        if (rc != 0) {
+            return rc;
+        }
+    }
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "meta", create, &db->meta);
+    }
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "entries", create | MDB_INTEGERKEY, &db->entries);
+    }
+    if (rc == 0) {
+        rc = mdb_dbi_open(txn, "snapshots", create | MDB_INTEGERKEY, &db->snapshots);
+    }
+    if (rc != 0) {
+        mdb_txn_abort(txn);
+        return rc == MDB_NOTFOUND ? EUCLEAN : rc;
+    }
+    return mdb_txn_commit(txn);
+}
+
+/* Bytes up to LMDB's last page. */
+static uint64_t used_bytes(struct logdb *db)
+{
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_env_info(db->env, &info);
+    mdb_env_stat(db->env, &stat);
+    return (info.me_last_pgno + 1) * (uint64_t)stat.ms_psize;
+}
+
+static int open_env(struct logdb *db, const char *path, uint64_t map_bytes)
+{
+    int rc = mdb_env_create(&db->env);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = mdb_env_set_maxdbs(db->env, 4);
+    if (rc == 0) {
+        rc = mdb_env_set_mapsize(db->env, map_bytes);
+    }
+    /* NOTLS: a read transaction belongs to whoever began it, not to a thread.  No flag that weakens
+     * durability. */
+    if (rc == 0) {
+        rc = mdb_env_open(db->env, path, MDB_NOTLS, 0640);
+    }
+    return rc;
+}
+
+/* Every block up to `presize` is written once, so that commits find them allocated. */
+static int presize_file(struct logdb *db, uint64_t presize)
+{
+    while (db->file_size < presize) {
+        uint64_t before = db->file_size;
+        logdb_write_ahead(db, presize);
+        if (db->file_size == before) {
+            return 0; /* no room: commits will say so when they need it */
+        }
+    }
+    return fdatasync(db->fd) == 0 ? 0 : errno;
+}
+
+int logdb_open(struct logdb *db, const char *path, uint64_t map_bytes, uint64_t presize, char *err,
+               size_t err_size)
+{
+    char file[1100];
+    struct stat info;
+    *db = (struct logdb){.fd = -1};
+    snprintf(file, sizeof file, "%s/data.mdb", path);
+    db->fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (db->fd < 0) {
+        int error = errno;
+        snprintf(err, err_size, "%s cannot be opened: %s", file, strerror(error));
+        return logdb_error(error);
+    }
+    int rc = check_heads(db->fd);
+    if (rc == 0) {
+        rc = open_env(db, path, map_bytes);
+    }
+    if (rc == 0 && fstat(db->fd, &info) != 0) {
+        rc = errno;
+    }
+    if (rc == 0 && (uint64_t)info.st_size < used_bytes(db)) {
+        rc = EUCLEAN; /* truncated: reading the map beyond the end would be SIGBUS */
+    }
+    if (rc == 0) {
+        rc = open_databases(db);
+    }
+    if (rc == 0) {
+        db->file_size = (uint64_t)info.st_size;
+        rc = presize_file(db, presize);
+    }
+    if (rc != 0) {
+        snprintf(err, err_size, "%s: %s", file, logdb_sentence(rc));
+        logdb_close(db);
+    }
+    return logdb_error(rc);
+}
+
+void logdb_close(struct logdb *db)
+{
+    if (db->env != NULL) {
+        mdb_env_close(db->env);
+        db->env = NULL;
+    }
+    if (db->fd >= 0) {
+        close(db->fd);
+        db->fd = -1;
+    }
+}
+
+void logdb_write_ahead(struct logdb *db, uint64_t ahead)
+{
+    static const uint8_t zeros[64 * 1024];
+    uint64_t used = used_bytes(db);
+    if (db->file_size < used) {
+        db->file_size = used; /* LMDB grew past us */
+    }
+    if (db->file_size - used >= ahead) {
+        return;
+    }
+    /* LMDB writes its new pages over these zeros, never the reverse: no transaction is open, and what lies
+     * beyond the last committed page is nobody's. */
+    for (uint32_t written = 0; written < AHEAD_STEP_BYTES; written += (uint32_t)sizeof zeros) {
+        ssize_t got = pwrite(db->fd, zeros, sizeof zeros, (off_t)db->file_size);
+        if (got <= 0) {
+            return;
+        }
+        db->file_size += (uint64_t)got;
+    }
+}
+
+/* ---- transactions ---- */
+
+int logdb_begin(struct logdb *db, bool write, struct MDB_txn **txn)
+{
+    return mdb_txn_begin(db->env, NULL, write ? 0 : MDB_RDONLY, txn);
+}
+
+int logdb_commit(struct MDB_txn *txn)
+{
+    return mdb_txn_commit(txn);
+}
+
+void logdb_abort(struct MDB_txn *txn)
+{
+    mdb_txn_abort(txn);
+}
+
+/* ---- meta records ---- */
+
+int logdb_put_record(struct logdb *db, struct MDB_txn *txn, const char *name, const uint64_t *fields,
+                     uint32_t n)
+{
+    uint8_t bytes[RECORD_FIELDS_MAX * 8 + 4];
+    assert(n <= RECORD_FIELDS_MAX);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t field = htole64(fields[i]);
+        memcpy(bytes + (size_t)i * 8, &field, 8);
+    }
+    /* The name is covered too: one record's bytes under another's name do not pass. */
+    uint32_t crc = htole32(crc32c(crc32c(0, name, strlen(name)), bytes, (size_t)n * 8));
+    memcpy(bytes + (size_t)n * 8, &crc, 4);
+    MDB_val key = {strlen(name), (void *)(uintptr_t)name};
+    MDB_val value = {(size_t)n * 8 + 4, bytes};
+    return mdb_put(txn, db->meta, &key, &value, 0);
+}
+
+int logdb_get_record(struct logdb *db, struct MDB_txn *txn, const char *name, uint64_t *fields, uint32_t n)
+{
+    MDB_val key = {strlen(name), (void *)(uintptr_t)name};
+    MDB_val value;
+    uint32_t crc;
+    int rc = mdb_get(txn, db->meta, &key, &value);
+    if (rc != 0) {
+        return rc == MDB_NOTFOUND ? ENOENT : rc;
+    }
+    if (value.mv_size != (size_t)n * 8 + 4) {
+        return EUCLEAN;
+    }
+    memcpy(&crc, (uint8_t *)value.mv_data + (size_t)n * 8, 4);
+    if (le32toh(crc) != crc32c(crc32c(0, name, strlen(name)), value.mv_data, (size_t)n * 8)) {
+        return EUCLEAN;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        memcpy(&fields[i], (uint8_t *)value.mv_data + (size_t)i * 8, 8);
+        fields[i] = le64toh(fields[i]);
+    }
+    return 0;
+}
+
+/* ---- entries ---- */
+
+int logdb_append(struct logdb *db, struct MDB_txn *txn, struct entry *const *entries, uint32_t n)
+{
+    MDB_cursor *cursor;
+    int rc = mdb_cursor_open(txn, db->entries, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t i = 0; i < n && rc == 0; i++) {
+        const struct entry *e = entries[i];
+        size_t index = e->index;
+        MDB_val key = {sizeof index, &index};
+        MDB_val value = {LOGDB_VALUE_HEADER + (size_t)e->size, NULL};
+        /* RESERVE: the payload is copied once, into the page.  APPEND: pages are filled, nothing is searched.
+         */
+        rc = mdb_cursor_put(cursor, &key, &value, MDB_APPEND | MDB_RESERVE);
+        if (rc == 0) {
+            uint8_t *at = value.mv_data;
+            uint64_t term = htole64(e->term);
+            uint32_t crc = htole32(e->crc);
+            memcpy(at, &term, 8);
+            memcpy(at + 8, &crc, 4);
+            at[12] = e->type;
+            memset(at + 13, 0, 3);
+            memcpy(at + LOGDB_VALUE_HEADER, e->payload, e->size);
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+int logdb_decode(uint64_t index, struct assent_bytes value, struct entry **out)
+{
+    uint64_t term;
+    uint32_t crc;
+    if (value.size < LOGDB_VALUE_HEADER || value.size - LOGDB_VALUE_HEADER > ASSENT_ENTRY_BYTES_MAX) {
+        return EUCLEAN;
+    }
+    const uint8_t *at = value.base;
+    if (at[12] < ENTRY_COMMAND || at[12] > ENTRY_CHANGE || at[13] != 0 || at[14] != 0 || at[15] != 0) {
+        return EUCLEAN;
+    }
+    struct entry *e = entry_new(at[12], (uint32_t)(value.size - LOGDB_VALUE_HEADER));
+    if (e == NULL) {
+        return ENOMEM;
+    }
+    memcpy(&term, at, 8);
+    memcpy(&crc, at + 8, 4);
+    memcpy(e->payload, at + LOGDB_VALUE_HEADER, e->size);
+    entry_seal(e, index, le64toh(term));
+    if (e->crc != le32toh(crc)) {
+        entry_unref(e);
+        return EUCLEAN;
+    }
+    *out = e;
+    return 0;
+}
+
+static int key_index(const MDB_val *key, uint64_t *index)
+{
+    if (key->mv_size != sizeof *index) {
+        return EUCLEAN;
+    }
+    memcpy(index, key->mv_data, sizeof *index);
+    return 0;
+}
+
+int logdb_truncate(struct logdb *db, struct MDB_txn *txn, uint64_t first)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t index;
+    int rc = mdb_cursor_open(txn, db->entries, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    for (;;) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+        if (rc == 0) {
+            rc = key_index(&key, &index);
+        }
+        if (rc != 0 || index < first) {
+            break;
+        }
+        rc = mdb_cursor_del(cursor, 0);
+        if (rc != 0) {
+            break;
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int logdb_trim(struct logdb *db, struct MDB_txn *txn, uint64_t last, uint32_t entries_max, uint64_t bytes_max,
+               uint64_t *oldest)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t bytes = 0;
+    *oldest = last + 1;
+    int rc = mdb_cursor_open(txn, db->entries, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    for (uint32_t deleted = 0;; deleted++) {
+        uint64_t index;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+        if (rc == 0) {
+            rc = key_index(&key, &index);
+        }
+        if (rc != 0) {
+            break;
+        }
+        if (index > last || deleted == entries_max || bytes >= bytes_max) {
+            *oldest = index;
+            break;
+        }
+        bytes += value.mv_size;
+        rc = mdb_cursor_del(cursor, 0);
+        if (rc != 0) {
+            break;
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+int logdb_clear(struct logdb *db, struct MDB_txn *txn)
+{
+    return mdb_drop(txn, db->entries, 0);
+}
+
+int logdb_entry_bytes(struct logdb *db, struct MDB_txn *txn, uint64_t *bytes)
+{
+    MDB_stat stat;
+    int rc = mdb_stat(txn, db->entries, &stat);
+    if (rc == 0) {
+        *bytes =
+            (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages) * (uint64_t)stat.ms_psize;
+    }
+    return rc;
+}
+
+int logdb_bounds(struct logdb *db, struct MDB_txn *txn, struct logdb_bounds *out)
+{
+    MDB_cursor *cursor;
+    MDB_stat stat;
+    MDB_val key, value;
+    *out = (struct logdb_bounds){.first = 1};
+    int rc = mdb_stat(txn, db->entries, &stat);
+    if (rc != 0) {
+        return rc;
+    }
+    out->count = stat.ms_entries;
+    rc = mdb_cursor_open(txn, db->entries, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    if (rc == 0) {
+        rc = key_index(&key, &out->first);
+    }
+    if (rc == 0) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    }
+    if (rc == 0) {
+        rc = key_index(&key, &out->last);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND && out->count == 0 ? 0 : rc;
+}
+
+int logdb_each(struct logdb *db, struct MDB_txn *txn,
+               int (*cb)(void *data, uint64_t index, struct assent_bytes value), void *data)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    int rc = mdb_cursor_open(txn, db->entries, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
+        uint64_t index;
+        rc = key_index(&key, &index);
+        if (rc == 0) {
+            rc = cb(data, index, (struct assent_bytes){value.mv_data, value.mv_size});
+        }
+        if (rc != 0) {
+            break;
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : rc;
+}
+
+/* ---- manifests ---- */
+
+static uint32_t manifest_crc(uint64_t index, const uint8_t *bytes, size_t size)
+{
+    uint64_t key = htole64(index);
+    return crc32c(crc32c(0, &key, sizeof key), bytes, size);
+}
+
+int logdb_put_manifest(struct logdb *db, struct MDB_txn *txn, const struct snapshot_manifest *manifest)
+{
+    MDB_cursor *cursor;
+    MDB_stat stat;
+    size_t index = manifest->index;
+    size_t size = manifest_encoded_size(manifest);
+    MDB_val key = {sizeof index, &index};
+    MDB_val value = {4 + size, NULL};
+    int rc = mdb_put(txn, db->snapshots, &key, &value, MDB_RESERVE);
+    if (rc != 0) {
+        return rc;
+    }
+    uint8_t *at = value.mv_data;
+    manifest_encode(manifest, at + 4);
+    struct snapshot_manifest check;
+    assert(manifest_decode((struct assent_bytes){at + 4, size}, &check) ==
+           0); /* or the next start would refuse it */
+    uint32_t crc = htole32(manifest_crc(index, at + 4, size));
+    memcpy(at, &crc, 4);
+    rc = mdb_stat(txn, db->snapshots, &stat);
+    if (rc == 0) {
+        rc = mdb_cursor_open(txn, db->snapshots, &cursor);
+    }
+    if (rc != 0) {
+        return rc;
+    }
+    for (size_t n = stat.ms_entries; n > LOGDB_MANIFESTS_KEPT && rc == 0; n--) {
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+        if (rc == 0) {
+            rc = mdb_cursor_del(cursor, 0);
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc;
+}
+
+int logdb_newest_manifest(struct logdb *db, struct MDB_txn *txn, struct snapshot_manifest *out)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    uint64_t index;
+    uint32_t crc;
+    int rc = mdb_cursor_open(txn, db->snapshots, &cursor);
+    if (rc != 0) {
+        return rc;
+    }
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_LAST);
+    mdb_cursor_close(cursor);
+    if (rc != 0) {
+        return rc == MDB_NOTFOUND ? ENOENT : rc;
+    }
+    if (key_index(&key, &index) != 0 || value.mv_size < 4) {
+        return EUCLEAN;
+    }
+    const uint8_t *at = value.mv_data;
+    memcpy(&crc, at, 4);
+    struct assent_bytes bytes = {at + 4, value.mv_size - 4};
+    if (le32toh(crc) != manifest_crc(index, bytes.base, bytes.size) || manifest_decode(bytes, out) != 0 ||
+        out->index != index) {
+        return EUCLEAN;
+    }
+    return 0;
+}
