@@ -4,3 +4,5 @@ target_include_directories(sm_harness PUBLIC ${CMAKE_SOURCE_DIR}/tests/lib)
 target_link_libraries(sm_harness PUBLIC assent_statemachine PRIVATE PkgConfig::JANSSON)
 
 assent_test(test_statemachine test_statemachine.c LIBS sm_harness)
+assent_test(test_session test_session.c LIBS sm_harness)
+assent_test(test_registry test_registry.c LIBS sm_harness)
