@@ -95,34 +95,38 @@ static int lock_directory(struct disk *d, char *err, size_t err_size)
 
 /* ---- reading what is there ---- */
 
-/* The records of a directory; zero where absent. */
+static int bad_record(const struct disk *d, const char *name, int rc, char *err, size_t err_size)
+{
+    const char *what = rc == ENOENT ? "is missing" : logdb_sentence(rc);
+    int error = rc == ENOENT ? ASSENT_CORRUPT : logdb_error(rc);
+    return refuse(error, err, err_size, "record '%s' of the log in %s: %s. " READMIT, name, d->dir, what);
+}
+
+/* The records of a directory.  Format is written when it is made; identity and vote together at bootstrap, so
+ * none or both of them are there, and never without the first. */
 static int read_records(struct disk *d, struct MDB_txn *txn, bool *formatted, char *err, size_t err_size)
 {
     struct disk_state *s = &d->state;
     uint64_t format = 0, identity[3] = {0}, vote[2] = {0};
-    const char *name = RECORD_FORMAT;
-    int rc = logdb_get_record(&d->db, txn, name, &format, 1);
-    *formatted = rc == 0;
-    if (rc == 0 && format != DISK_FORMAT) {
+    int rc_format = logdb_get_record(&d->db, txn, RECORD_FORMAT, &format, 1);
+    int rc_identity = logdb_get_record(&d->db, txn, RECORD_IDENTITY, identity, 3);
+    int rc_vote = logdb_get_record(&d->db, txn, RECORD_VOTE, vote, 2);
+    if (rc_format == 0 && format != DISK_FORMAT) {
         return refuse(ASSENT_FOREIGN, err, err_size,
                       "the log in %s has format %" PRIu64
-                      ", this program reads format %d: use the version of assent that "
-                      "wrote it",
+                      ", this program reads format %d: use the version of assent that wrote it",
                       d->dir, format, DISK_FORMAT);
     }
-    if (rc == 0 || rc == ENOENT) {
-        name = RECORD_IDENTITY;
-        rc = logdb_get_record(&d->db, txn, name, identity, 3);
-        s->pristine = rc == ENOENT;
+    s->pristine = rc_identity == ENOENT && rc_vote == ENOENT;
+    *formatted = rc_format == 0;
+    if (rc_format != 0 && (rc_format != ENOENT || !s->pristine)) {
+        return bad_record(d, RECORD_FORMAT, rc_format, err, err_size);
     }
-    if (rc == 0 || rc == ENOENT) {
-        name = RECORD_VOTE;
-        rc = logdb_get_record(&d->db, txn, name, vote, 2);
-        s->pristine = s->pristine && rc == ENOENT;
+    if (rc_identity != 0 && !s->pristine) {
+        return bad_record(d, RECORD_IDENTITY, rc_identity, err, err_size);
     }
-    if (rc != 0 && rc != ENOENT) {
-        return refuse(logdb_error(rc), err, err_size, "record '%s' of the log in %s: %s. " READMIT, name,
-                      d->dir, logdb_sentence(rc));
+    if (rc_vote != 0 && !s->pristine) {
+        return bad_record(d, RECORD_VOTE, rc_vote, err, err_size);
     }
     s->cluster_id = identity[0];
     s->node_id = identity[1];
@@ -213,10 +217,6 @@ static int read_state(struct disk *d, char *err, size_t err_size)
         error = read_bounds(d, txn, err, err_size);
     }
     logdb_abort(txn);
-    if (error == 0 && !formatted && !d->state.pristine) {
-        error = refuse(ASSENT_CORRUPT, err, err_size, "the log in %s has lost its record 'format'. " READMIT,
-                       d->dir);
-    }
     if (error == 0 && !formatted) {
         struct op op = {.type = OP_PUT, .record = RECORD_FORMAT, .fields = {DISK_FORMAT}, .n = 1};
         rc = writer_now(d, &op);

@@ -388,6 +388,7 @@ static struct op *op_new(enum op_type type, uint32_t entries)
 /* False: broken, the operation was dropped. */
 static bool enqueue(struct disk *d, struct op *op)
 {
+    assert(!d->state.pristine); /* what has no owner could not be opened again */
     pthread_mutex_lock(&d->mutex);
     bool taken = !d->broken;
     if (taken) {
@@ -429,12 +430,11 @@ int writer_wait(struct disk *d, struct op *source)
 int disk_persist_vote(struct disk *disk, uint64_t term, uint64_t vote)
 {
     struct op op = {.type = OP_PUT, .record = RECORD_VOTE, .fields = {term, vote}, .n = 2};
-    assert(term >= disk->state.term);
+    assert(!disk->state.pristine && term >= disk->state.term);
     int error = writer_wait(disk, &op);
     if (error == 0) {
         disk->state.term = term;
         disk->state.vote = vote;
-        disk->state.pristine = false;
     }
     return error;
 }
@@ -495,7 +495,6 @@ static void update_state(struct disk *d, struct report *r)
     if (r->any) {
         d->state.first_index = r->extent.first;
         d->state.last_index = r->extent.last;
-        d->state.pristine = false;
     }
     if (r->newest != NULL) {
         free(d->newest);
