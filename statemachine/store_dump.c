@@ -158,7 +158,7 @@ static void sink_image(struct sink *s, struct store_txn *read, struct header *h)
 int store_dump(struct store_txn *read, const char *path, uint64_t *size, uint64_t *digest, char *err,
                size_t err_size)
 {
-    struct header h;
+    struct header h = {.index = 0};
     struct sink s = {.fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)};
     if (s.fd < 0) {
         int error = errno;
@@ -375,7 +375,7 @@ static int check_place(struct source *s, struct store *store, const struct heade
 
 int store_restore(struct store *store, const char *path, char *err, size_t err_size)
 {
-    struct header h;
+    struct header h = {.index = 0};
     struct source s = {.code = ASSENT_OK, .err = err, .err_size = err_size, .path = path};
     assert(!store->writing);
     s.fd = open(path, O_RDONLY | O_CLOEXEC);

@@ -1,0 +1,2 @@
+add_executable(bench_statemachine bench_statemachine.c)
+target_link_libraries(bench_statemachine PRIVATE assent_statemachine)
