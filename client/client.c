@@ -276,7 +276,7 @@ static void session_refused(struct assent_async *c, int code)
 
 static void session_opened(struct assent_async *c, const struct assent_reply *reply)
 {
-    uint64_t client = assent_value_uint(assent_value_get(reply->data, "clientId"));
+    uint64_t client = assent_value_uint(assent_value_get(reply->data, "client"));
     if (reply->code != ASSENT_OK || client == 0) {
         session_refused(c, reply->code != ASSENT_OK ? reply->code : ASSENT_PROTOCOL);
         return;
@@ -652,7 +652,7 @@ void assent_options_init(struct assent_options *options)
                                        .backoff_min_ms = 20,
                                        .backoff_max_ms = 1000,
                                        .inflight_max = ASSENT_INFLIGHT_DEFAULT,
-                                       .session_ttl_ms = 60000};
+                                       .session_ttl_ms = 600000};
 }
 
 const char *assent_version(void)

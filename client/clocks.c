@@ -179,9 +179,15 @@ int assent_clock_vector_join(struct assent_client *client, const char *clock, co
 }
 
 int assent_clock_vector_retire(struct assent_client *client, const char *clock, const char *node,
-                               struct assent_stamp *out)
+                               bool *retired)
 {
-    return run_stamp(client, member_request(COMMAND_VECTOR_RETIRE, clock, node), "vector", out);
+    struct assent_reply reply;
+    int rc = calls_run(client, member_request(COMMAND_VECTOR_RETIRE, clock, node), &reply);
+    if (rc == ASSENT_OK && retired != NULL) {
+        *retired = is_text(assent_value_bytes(assent_value_get(reply.data, "status")), "RETIRED");
+    }
+    assent_reply_close(&reply);
+    return rc;
 }
 
 /* sync, observe: what a member received or saw. */

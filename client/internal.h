@@ -109,7 +109,9 @@ struct call {
 
 /* ---- sessions (session.c): which sequence numbers are out, which were answered */
 
-#define SESSION_WINDOW ASSENT_INFLIGHT_MAX
+/* Commands of a session under way at once; the state machine keeps so many unacknowledged replies and refuses
+ * more (statemachine/session.h). */
+#define SESSION_WINDOW 1024
 
 enum session_state { SESSION_ABSENT, SESSION_OPENING, SESSION_READY };
 
@@ -130,8 +132,9 @@ void session_answered(struct session *s, uint64_t client, uint64_t sequence);
 
 /* ---- timestamps (tso.c): waiting requests share frames */
 
-#define TSO_FRAMES_MAX 4 /* under way at once: one travels, one is confirmed, one comes back, one to spare   \
-                          */
+#define TSO_FRAMES_MAX                                                                                       \
+    4 /* under way at once: one travels, one is confirmed, one comes back, one to spare                      \
+       */
 
 struct tso_frame {
     uint64_t id; /* 0: free */

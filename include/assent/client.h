@@ -62,7 +62,7 @@ struct uv_loop_s; /* libuv's uv_loop_t */
 
 #define ASSENT_ENDPOINTS_MAX    64   /* addresses in one list: the nodes of the largest cluster */
 #define ASSENT_INFLIGHT_DEFAULT 4096 /* waiting and unanswered calls of one handle; beyond it ASSENT_BUSY */
-#define ASSENT_INFLIGHT_MAX     (1 << 16) /* the most that can be asked for: the window of a session */
+#define ASSENT_INFLIGHT_MAX     (1 << 16) /* the most that can be asked for; of commands 1024 are on the wire */
 #define ASSENT_QUEUE_BYTES_MAX                                                                               \
     (64 << 20) /* bytes of all waiting and unanswered calls; beyond it ASSENT_BUSY */
 
@@ -75,7 +75,7 @@ struct assent_options {
     uint32_t backoff_min_ms; /* first pause between rounds of attempts; default 20 */
     uint32_t backoff_max_ms; /* and the longest; default 1000 */
     uint32_t inflight_max;   /* 1..ASSENT_INFLIGHT_MAX; default ASSENT_INFLIGHT_DEFAULT */
-    uint64_t session_ttl_ms; /* the cluster drops a session not used for so long; default 60000 */
+    uint64_t session_ttl_ms; /* the cluster drops a session not used for so long; default 600000 */
     bool no_session; /* commands without exactly-once: a lost connection gives UNKNOWN_OUTCOME at once */
 };
 
@@ -227,8 +227,10 @@ int assent_clock_vector_compare(struct assent_client *client, const char *clock,
                                 const struct assent_vector *b, uint64_t epoch_b, enum assent_order *order);
 int assent_clock_vector_join(struct assent_client *client, const char *clock, const char *node,
                              struct assent_stamp *out);
+/* `node` leaves for good.  `*retired`: every other member has seen it (assent_clock_vector_observe()) and it
+ * is dropped; false: members are still waited for. */
 int assent_clock_vector_retire(struct assent_client *client, const char *clock, const char *node,
-                               struct assent_stamp *out);
+                               bool *retired);
 /* `node` has seen the stamp: when all have seen a retirement, the member is dropped. */
 int assent_clock_vector_observe(struct assent_client *client, const char *clock, const char *node,
                                 const struct assent_vector *seen, uint64_t epoch, struct assent_stamp *out);

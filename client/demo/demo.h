@@ -1,0 +1,63 @@
+/* What the parts of assent-demo share: its commands, and how the demonstration talks HTTP. */
+#ifndef DEMO_DEMO_H
+#define DEMO_DEMO_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* One command of the program: arguments behind its name; gives the exit code. */
+int bank_main(int argc, char **argv);
+int transfer_main(int argc, char **argv);
+
+/* ---- http.c: blocking JSON over HTTP
+ * -------------------------------------------------------------------------------- */
+
+/* One answer.  `status` 0: no answer, `error` says why. */
+struct http_answer {
+    int status;
+    json_t *body; /* NULL when it is not JSON; freed by http_answer_clear() */
+    char error[256];
+};
+void http_answer_clear(struct http_answer *a);
+
+/* `header`: one more header line or NULL; `body`: borrowed, NULL for GET. */
+void http_call(const char *method, const char *url, const char *header, json_t *body, long timeout_ms,
+               struct http_answer *out);
+
+/* ---- transfer.c, and who else drives a cluster
+ * ---------------------------------------------------------------------- */
+
+/* The nodes of a cluster as HTTP endpoints. */
+#define ENDPOINTS_MAX 16
+struct endpoints {
+    uint32_t n, current;
+    char at[ENDPOINTS_MAX][128]; /* host:port */
+};
+/* "host:port,host:port".  False: too many, too long or none. */
+bool endpoints_parse(struct endpoints *e, const char *text);
+/* Call `path` below /api/v1 on one endpoint after the other until one gives an answer that is not an
+ * operating error, for at most `patience_ms`; a POST carries the same Idempotency-Key each time.  True: 2xx,
+ * `*data` is the answer's data (freed by the caller).  False: `error` says what the last one said. */
+bool cluster_call(struct endpoints *e, const char *method, const char *path, json_t *body, long patience_ms,
+                  json_t **data, char *error, size_t error_size);
+
+/* ---- peers.c: bank processes, the node file, the clock
+ * -------------------------------------------------------------- */
+
+struct bank_process {
+    int pid;
+    uint16_t port;
+    char dir[512];
+    char url[64];
+};
+/* Start `assent-demo bank` on a free port with its data below `dir`; it ends with its parent.  False: not
+ * started. */
+bool bank_start(struct bank_process *b, const char *dir, const char *name, const char *accounts,
+                bool gate_closed);
+void bank_stop(struct bank_process *b);
+
+int64_t monotonic_ms(void);
+void sleep_ms(long ms);
+
+#endif /* DEMO_DEMO_H */
