@@ -60,7 +60,7 @@ void sm_work_begin(struct sm *sm, struct sm_work_cursor *c)
 {
     struct walk *w = calloc(1, sizeof(*w));
     assert(w != NULL);
-    w->txn = store_begin_read(sm_store(sm));
+    w->txn = sm_read(sm);
     store_cursor_open(&w->cursor, w->txn, STORE_WORK);
     c->walk = w;
 }
@@ -70,7 +70,6 @@ void sm_work_end(struct sm *sm, struct sm_work_cursor *c)
     (void)sm;
     struct walk *w = c->walk;
     store_cursor_close(&w->cursor);
-    store_end_read(w->txn);
     free(w);
     c->walk = NULL;
 }
@@ -157,16 +156,8 @@ void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
 
 int64_t sm_next_work_us(const struct sm *sm)
 {
-    struct store_txn *txn = store_begin_read(sm_store(sm));
-    struct store_cursor cursor;
     struct assent_bytes key, value;
-    uint64_t due_us = INT64_MAX;
-    store_cursor_open(&cursor, txn, STORE_WORK);
-    if (store_cursor_seek(&cursor, (struct assent_bytes){NULL, 0}, &key, &value)) {
-        bool ok = key_take_u64(&key, &due_us);
-        assert(ok);
-    }
-    store_cursor_close(&cursor);
-    store_end_read(txn);
-    return (int64_t)due_us;
+    if (!store_first(sm_read(sm), STORE_WORK, &key, &value))
+        return INT64_MAX;
+    return row_due_us(key);
 }

@@ -1,0 +1,4 @@
+# Transactions, branches, due work.
+assent_test(test_txn test_txn.c LIBS sm_harness)
+assent_test(test_branch test_branch.c LIBS sm_harness)
+assent_test(test_work test_work.c LIBS sm_harness)
