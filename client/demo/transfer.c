@@ -98,7 +98,7 @@ static bool bank_post(const struct bank_process *b, const char *path, json_t *bo
     http_call("POST", url, NULL, body, 5000, &a);
     json_decref(body);
     bool ok = a.status == 200;
-    snprintf(error, ERROR_MAX, "%s: HTTP %d %s%.128s", url, a.status, a.error, text(a.body, "error"));
+    snprintf(error, ERROR_MAX, "%s: HTTP %d %s%.64s", url, a.status, a.error, text(a.body, "error"));
     http_answer_clear(&a);
     return ok;
 }
