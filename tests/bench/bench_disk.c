@@ -3,7 +3,10 @@
  *   bench_disk [DIRECTORY [SECONDS]]     default: a new directory under $TMPDIR or /tmp, 2 seconds per row
  *
  * Each row keeps `window` appends of `batch` entries of 200 bytes under way, the next one queued when one is
- * acknowledged; window 1 shows the latency of a lone commit, larger windows what group commit makes of it. */
+ * acknowledged; window 1 shows the latency of a lone commit, larger windows what group commit makes of it.
+ * Rows with `keep` record a snapshot and compact the log to that many entries whenever it has twice as many:
+ * pages are recycled. */
+#include <ftw.h>
 #include <inttypes.h>
 #include <raft.h>
 #include <stdio.h>
@@ -21,6 +24,9 @@ struct bench {
     uv_loop_t loop;
     uint64_t next, durable; /* indexes */
     uint32_t batch, window;
+    uint64_t keep, compacted;
+    uint8_t configuration[256];
+    size_t configuration_size;
     uint64_t deadline_us;
     uint32_t samples_n;
     bool failed;
@@ -52,11 +58,26 @@ static void submit(struct bench *b)
     }
 }
 
+static void compact(struct bench *b)
+{
+    const struct snapshot_manifest manifest = {.index = b->durable,
+                                               .term = 1,
+                                               .configuration_index = 1,
+                                               .configuration = {b->configuration, b->configuration_size},
+                                               .chunk_size = 4096};
+    b->compacted = b->durable - b->keep;
+    disk_record(b->disk, &manifest);
+    disk_compact(b->disk, b->compacted);
+}
+
 static void on_appended(void *data, uint64_t index, uint64_t term)
 {
     struct bench *b = data;
     (void)term;
     b->durable = index;
+    if (b->keep != 0 && index - b->compacted > 2 * b->keep) {
+        compact(b);
+    }
     submit(b);
 }
 
@@ -88,7 +109,7 @@ static uint32_t percentile(const struct bench *b, uint32_t per_mille)
     return b->samples_n == 0 ? 0 : samples[(uint64_t)(b->samples_n - 1) * per_mille / 1000];
 }
 
-static int bootstrap(struct disk *disk, char *err, size_t err_size)
+static int bootstrap(struct bench *b, char *err, size_t err_size)
 {
     struct raft_configuration configuration;
     struct raft_buffer encoded;
@@ -100,12 +121,14 @@ static int bootstrap(struct disk *disk, char *err, size_t err_size)
         return rc;
     }
     struct assent_bytes bytes = {encoded.base, encoded.len};
-    rc = disk_bootstrap(disk, 1, 1, 1, &bytes, err, err_size);
+    memcpy(b->configuration, bytes.base, bytes.size < sizeof b->configuration ? bytes.size : 0);
+    b->configuration_size = bytes.size;
+    rc = disk_bootstrap(b->disk, 1, 1, 1, &bytes, err, err_size);
     raft_free(encoded.base);
     return rc;
 }
 
-static int run(const char *dir, uint32_t batch, uint32_t window, uint64_t seconds)
+static int run(const char *dir, uint32_t batch, uint32_t window, uint32_t keep, uint64_t seconds)
 {
     const struct disk_config config = {
         .dir = dir, .map_bytes = UINT64_C(16) << 30, .presize_bytes = 64 * 1024 * 1024};
@@ -113,8 +136,8 @@ static int run(const char *dir, uint32_t batch, uint32_t window, uint64_t second
     const struct disk_callbacks callbacks = {
         .data = &b, .appended = on_appended, .failed = on_failed, .commit_us = on_commit};
     char err[512];
-    b = (struct bench){.batch = batch, .window = window};
-    if (disk_open(&b.disk, &config, err, sizeof err) != 0 || bootstrap(b.disk, err, sizeof err) != 0) {
+    b = (struct bench){.batch = batch, .window = window, .keep = keep};
+    if (disk_open(&b.disk, &config, err, sizeof err) != 0 || bootstrap(&b, err, sizeof err) != 0) {
         fprintf(stderr, "bench_disk: %s\n", err);
         return 1;
     }
@@ -134,15 +157,24 @@ static int run(const char *dir, uint32_t batch, uint32_t window, uint64_t second
     uv_run(&b.loop, UV_RUN_DEFAULT);
     uv_loop_close(&b.loop);
     qsort(samples, b.samples_n, sizeof samples[0], by_value);
-    printf("%6" PRIu32 " %7" PRIu32 " %11.0f %12.0f %8" PRIu32 " %8" PRIu32 " %8" PRIu32 "\n", batch, window,
-           (double)b.samples_n / elapsed, (double)(b.durable + 1 - first) / elapsed, percentile(&b, 500),
-           percentile(&b, 990), percentile(&b, 999));
+    printf("%6" PRIu32 " %7" PRIu32 " %7" PRIu32 " %11.0f %12.0f %8" PRIu32 " %8" PRIu32 " %8" PRIu32 "\n",
+           batch, window, keep, (double)b.samples_n / elapsed, (double)(b.durable + 1 - first) / elapsed,
+           percentile(&b, 500), percentile(&b, 990), percentile(&b, 999));
     return b.failed ? 1 : 0;
+}
+
+static int remove_one(const char *path, const struct stat *info, int flag, struct FTW *ftw)
+{
+    (void)info;
+    (void)flag;
+    (void)ftw;
+    return remove(path);
 }
 
 int main(int argc, char **argv)
 {
-    static const uint32_t rows[][2] = {{1, 1}, {100, 1}, {1000, 1}, {1, 64}, {1, 1024}, {100, 4}, {1000, 4}};
+    static const uint32_t rows[][3] = {{1, 1, 0},    {100, 1, 0},     {1000, 1, 0},     {1, 64, 0},
+                                       {1, 1024, 0}, {100, 1, 20000}, {1000, 1, 50000}, {100, 4, 50000}};
     char dir[256];
     const char *tmp = getenv("TMPDIR");
     uint64_t seconds = argc > 2 ? strtoull(argv[2], NULL, 10) : 2;
@@ -151,16 +183,16 @@ int main(int argc, char **argv)
         perror(dir);
         return 1;
     }
-    printf(" batch  window   commits/s    entries/s  p50(us)  p99(us) p99.9(us)\n");
+    printf(" batch  window    keep   commits/s    entries/s  p50(us)  p99(us) p99.9(us)\n");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char row[300];
         snprintf(row, sizeof row, "%s/%zu", argc > 1 ? argv[1] : dir, i);
-        if (run(row, rows[i][0], rows[i][1], seconds) != 0) {
+        if (run(row, rows[i][0], rows[i][1], rows[i][2], seconds) != 0) {
             return 1;
         }
     }
     if (argc <= 1) {
-        printf("the files are in %s; remove them\n", dir);
+        nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
     }
     return 0;
 }
