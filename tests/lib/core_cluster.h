@@ -1,0 +1,101 @@
+/* A deterministic cluster of consensus cores in one process: virtual time, seeded faults, simulated disks and
+ * network, and oracles that watch every step.
+ *
+ * Nothing here reads a clock or sleeps: the same options give the same run.  An oracle that fails stops the
+ * run and leaves a sentence in cluster_failure().  Node ids are 1 .. nodes. */
+#ifndef TESTS_CORE_CLUSTER_H
+#define TESTS_CORE_CLUSTER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core.h"
+
+#define CLUSTER_NODES_MAX 9
+
+struct cluster_options {
+    uint64_t seed;
+    uint32_t nodes;  /* servers that exist */
+    uint32_t voters; /* the first so many are bootstrapped as voters, the others wait to be added */
+    uint32_t heartbeat_ms, election_ms;
+    uint32_t inflight_entries, trailing;
+    uint64_t uncommitted_max;
+    uint32_t guards_off;     /* see core_config */
+    uint32_t snapshot_every; /* applied entries between snapshots of a node; 0: none */
+    /* Faults of the network, per thousand messages, while cluster_chaos() is on. */
+    uint32_t drop, duplicate, stale;
+    uint32_t net_us_min, net_us_max; /* delay of a message; stale ones take up to `stale_us_max` */
+    uint32_t stale_us_max;
+    uint32_t disk_us_min, disk_us_max; /* duration of a group commit */
+    uint32_t fetch_us_max;             /* duration of fetching a snapshot */
+};
+/* A well-behaved network of `nodes` voters. */
+void cluster_options_init(struct cluster_options *o, uint32_t nodes, uint64_t seed);
+
+struct cluster;
+struct cluster *cluster_new(const struct cluster_options *options);
+/* Nothing may be running any more; frees everything. */
+void cluster_close(struct cluster *c);
+/* Sentence of the first oracle that failed, or NULL. */
+const char *cluster_failure(const struct cluster *c);
+
+/* ---- disks before the start: what a node holds when it boots */
+void cluster_disk_vote(struct cluster *c, uint32_t id, uint64_t term, uint64_t vote);
+/* A command entry of `term` at the end of its log; equal (index, term) have equal content. */
+void cluster_disk_entry(struct cluster *c, uint32_t id, uint64_t term);
+
+/* ---- nodes */
+void cluster_start(struct cluster *c, uint32_t id);
+void cluster_start_all(struct cluster *c);
+/* Power cut: a random prefix of what is queued to the disk survives, the application's state does not. */
+void cluster_crash(struct cluster *c, uint32_t id);
+/* Clean stop: the queue is written, the application's state is kept. */
+void cluster_stop(struct cluster *c, uint32_t id);
+bool cluster_up(const struct cluster *c, uint32_t id);
+/* Applies at the next start of the node. */
+void cluster_election_ms(struct cluster *c, uint32_t id, uint32_t election_ms);
+struct core *cluster_core(struct cluster *c, uint32_t id);
+
+/* ---- network: one-way links, all open at first */
+void cluster_cut(struct cluster *c, uint32_t from, uint32_t to, bool cut);
+void cluster_isolate(struct cluster *c, uint32_t id, bool cut);
+void cluster_heal(struct cluster *c);
+/* Random faults on or off. */
+void cluster_chaos(struct cluster *c, bool on);
+/* Deliver this message now, whatever the network is like. Borrows. */
+void cluster_deliver(struct cluster *c, uint32_t to, const struct message *m);
+/* Freeze or thaw a node's disk: nothing becomes durable meanwhile. */
+void cluster_freeze_disk(struct cluster *c, uint32_t id, bool frozen);
+
+/* ---- time */
+uint64_t cluster_now_ms(const struct cluster *c);
+void cluster_run(struct cluster *c, uint64_t ms);
+/* Run until `done` holds or `ms` have passed; false: it never held. */
+bool cluster_run_until(struct cluster *c, bool (*done)(struct cluster *c, void *arg), void *arg, uint64_t ms);
+
+/* ---- clients */
+/* Submit n commands of random content at a node; as core_submit(). */
+int cluster_submit(struct cluster *c, uint32_t id, uint32_t n);
+/* Begin a read; the oracle checks its index when it ends. As core_read(). */
+int cluster_read(struct cluster *c, uint32_t id);
+int cluster_member(struct cluster *c, uint32_t id, enum raftlog_change change, uint64_t target);
+/* Reads that ended well, and member requests that ended, with the status of the last one. */
+uint32_t cluster_reads_done(const struct cluster *c);
+uint32_t cluster_members_done(const struct cluster *c, int *status);
+
+/* ---- looking */
+/* The ready leader of the highest term, 0: none. */
+uint32_t cluster_leader(const struct cluster *c);
+struct raftlog_status cluster_status(const struct cluster *c, uint32_t id);
+/* Index that every running member of the leader's configuration has applied; 0 without a leader. */
+uint64_t cluster_applied_everywhere(const struct cluster *c);
+/* Highest index applied anywhere, and the term of the entry there. */
+uint64_t cluster_committed(const struct cluster *c);
+uint64_t cluster_committed_term(const struct cluster *c, uint64_t index);
+uint64_t cluster_messages(const struct cluster *c, enum raft_message_type type);
+uint64_t cluster_ticks(const struct cluster *c, uint32_t id);
+/* Counters of guard n over all nodes. */
+uint64_t cluster_guard(const struct cluster *c, uint32_t n);
+uint64_t cluster_random(struct cluster *c, uint64_t below);
+
+#endif /* TESTS_CORE_CLUSTER_H */

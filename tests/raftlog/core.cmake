@@ -1,0 +1,15 @@
+# The consensus driver: the guards one by one, directed scenarios, Figure 8, chaos under oracles.
+
+set(core_sources core.c core_update.c guard.c memlog.c membership.c read_index.c entry.c)
+list(TRANSFORM core_sources PREPEND ${CMAKE_SOURCE_DIR}/raftlog/)
+
+# The driver alone, without disk and transport; and the same with guards that can be switched off.
+foreach(variant core testguards)
+    add_library(assent_raftlog_${variant} STATIC ${core_sources} ${CMAKE_SOURCE_DIR}/tests/lib/core_cluster.c)
+    target_include_directories(assent_raftlog_${variant} PUBLIC ${CMAKE_SOURCE_DIR}/raftlog ${CMAKE_SOURCE_DIR}/tests/lib)
+    target_link_libraries(assent_raftlog_${variant} PUBLIC assent_headers PkgConfig::RAFT PkgConfig::LIBUV
+                          PkgConfig::LIBISAL)
+endforeach()
+target_compile_definitions(assent_raftlog_testguards PUBLIC ASSENT_TEST_GUARDS)
+
+assent_test(test_core test_core.c LIBS assent_raftlog_core)
