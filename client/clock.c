@@ -182,7 +182,7 @@ const char *assent_order_name(enum assent_order order)
     case ASSENT_CONCURRENT:
         return "CONCURRENT";
     }
-    assert(!"an order");
+    assert(false);
     return "";
 }
 

@@ -338,7 +338,7 @@ static const char *op_name(enum object_op op)
     case OBJECT_RESOLVE:
         return "resolve";
     }
-    assert(!"an operation");
+    assert(false);
     return "";
 }
 
