@@ -314,7 +314,9 @@ static void disk_compact_to(struct disk *d, uint64_t through)
     for (uint64_t i = 0; i < drop; i++) {
         entry_unref(d->entries[i]);
     }
-    memmove(d->entries, d->entries + drop, (size_t)(d->n - drop) * sizeof *d->entries);
+    if (d->n > drop) {
+        memmove(d->entries, d->entries + drop, (size_t)(d->n - drop) * sizeof *d->entries);
+    }
     d->n -= drop;
     d->base += drop;
 }
@@ -395,7 +397,9 @@ static void disk_shift(struct disk *d, uint32_t done)
     for (uint32_t i = 0; i < done; i++) {
         op_free(&d->queue[i]);
     }
-    memmove(d->queue, d->queue + done, (d->queued - done) * sizeof *d->queue);
+    if (d->queued > done) {
+        memmove(d->queue, d->queue + done, (d->queued - done) * sizeof *d->queue);
+    }
     d->queued -= done;
 }
 
@@ -1154,6 +1158,33 @@ struct raftlog_status cluster_status(const struct cluster *c, uint32_t id)
         core_status(node_of(c, id)->core, &s);
     }
     return s;
+}
+
+void cluster_print(const struct cluster *c)
+{
+    static const char *const roles[] = {"follower", "candidate", "leader", "stopped"};
+    for (uint32_t i = 1; i <= c->o.nodes; i++) {
+        const struct node *n = node_of(c, i);
+        struct raftlog_status s = cluster_status(c, i);
+        fprintf(stderr,
+                "node %u %s%s term %llu leader %llu log %llu..%llu stored %llu commit %llu applied %llu "
+                "snapshot %llu conf %llu%s; disk term %llu vote %llu %llu..%llu queued %u%s\n",
+                i, roles[s.role], s.ready ? " ready" : "", (unsigned long long)s.term,
+                (unsigned long long)s.leader, (unsigned long long)s.first_index,
+                (unsigned long long)s.last_index, (unsigned long long)s.stored_index,
+                (unsigned long long)s.commit_index, (unsigned long long)s.applied_index,
+                (unsigned long long)s.snapshot_index, (unsigned long long)s.configuration_index,
+                s.installing ? " installing" : "", (unsigned long long)n->disk.term,
+                (unsigned long long)n->disk.vote, (unsigned long long)n->disk.base + 1,
+                (unsigned long long)(n->disk.base + n->disk.n), n->disk.queued,
+                n->disk.frozen ? " frozen" : "");
+        const struct raft_configuration *conf = n->core != NULL ? core_configuration(n->core) : NULL;
+        for (unsigned j = 0; conf != NULL && j < conf->n; j++) {
+            fprintf(stderr, "    server %llu %s match %llu\n", conf->servers[j].id,
+                    raft_role_name(conf->servers[j].role),
+                    (unsigned long long)core_match_index(n->core, conf->servers[j].id));
+        }
+    }
 }
 
 uint32_t cluster_leader(const struct cluster *c)

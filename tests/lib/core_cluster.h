@@ -87,6 +87,8 @@ uint32_t cluster_members_done(const struct cluster *c, int *status);
 /* The ready leader of the highest term, 0: none. */
 uint32_t cluster_leader(const struct cluster *c);
 struct raftlog_status cluster_status(const struct cluster *c, uint32_t id);
+/* One line per node on stderr. */
+void cluster_print(const struct cluster *c);
 /* Index that every running member of the leader's configuration has applied; 0 without a leader. */
 uint64_t cluster_applied_everywhere(const struct cluster *c);
 /* Highest index applied anywhere, and the term of the entry there. */

@@ -13,3 +13,4 @@ endforeach()
 target_compile_definitions(assent_raftlog_testguards PUBLIC ASSENT_TEST_GUARDS)
 
 assent_test(test_core test_core.c LIBS assent_raftlog_core)
+assent_test(test_core_chaos test_core_chaos.c LIBS assent_raftlog_core TIMEOUT 180)
