@@ -190,16 +190,14 @@ bool text_is_json(struct assent_bytes v)
     for (;;) { /* one value per turn */
         skip_space(&s);
         char ends = take(&s, '{') ? '}' : take(&s, '[') ? ']' : 0;
-        bool empty = false;
         if (ends == 0) {
             if (!scan_scalar(&s))
                 return false;
         } else {
+            if (depth == ASSENT_NESTING_MAX)
+                return false;
             skip_space(&s);
-            empty = take(&s, ends);
-            if (!empty) {
-                if (depth == ASSENT_NESTING_MAX)
-                    return false;
+            if (!take(&s, ends)) {
                 close[depth++] = ends;
                 if (ends == '}' && !scan_key(&s))
                     return false;

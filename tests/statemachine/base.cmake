@@ -6,3 +6,7 @@ target_link_libraries(sm_harness PUBLIC assent_statemachine PRIVATE PkgConfig::J
 assent_test(test_statemachine test_statemachine.c LIBS sm_harness)
 assent_test(test_session test_session.c LIBS sm_harness)
 assent_test(test_registry test_registry.c LIBS sm_harness)
+assent_test(test_codec test_codec.c LIBS assent_codec)
+assent_test(test_command test_command.c LIBS sm_harness)
+assent_test(test_frame test_frame.c LIBS assent_codec)
+assent_test(test_store test_store.c LIBS sm_harness)
