@@ -1,1 +1,590 @@
-typedef int not_written_yet;
+/* One HTTP request from its bytes to its answer: decode, find who does it, wait, try again, give up in time.
+ *
+ * The happy path on the leader: START encodes nothing again, it proposes (CALLING) and the callback's result
+ * is rendered.  On a follower the same bytes travel to the leader (FORWARDED).  A query waits for a confirmed
+ * read index (READING) and runs here.  The failures: nobody leads (HELD until the hold time is over, then
+ * 503), the leader was lost with the command under way (504 UNKNOWN_OUTCOME, or another try when an
+ * Idempotency-Key makes it safe), time ran out (504; what is under way below is abandoned, not stopped). */
+#include "request.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "local.h"
+#include "node.h"
+
+#define BIT(n) (1u << (n))
+/* How often held requests are tried again without any news, and deadlines are looked at. */
+#define REQUEST_TIMER_MS 20
+
+static const uint8_t request_next[REQUEST_STATE_NR] = {
+    [REQUEST_START] = BIT(REQUEST_CALLING) | BIT(REQUEST_FORWARDED) | BIT(REQUEST_READING) |
+                      BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
+    [REQUEST_CALLING] = BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
+    [REQUEST_FORWARDED] = BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
+    [REQUEST_READING] = BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
+    [REQUEST_HELD] = BIT(REQUEST_START) | BIT(REQUEST_DONE),
+    [REQUEST_DONE] = 0,
+};
+static_assert(REQUEST_STATE_NR <= 8, "request_next holds one bit per state");
+
+static const struct assent_bytes nothing = {NULL, 0};
+
+static struct assent_bytes cstr_bytes(const char *s)
+{
+    return (struct assent_bytes){(const uint8_t *)s, strlen(s)};
+}
+
+static void move(struct request *r, enum request_state to)
+{
+    assert(request_next[r->state] & BIT(to));
+    struct requests *rs = &r->node->requests;
+    rs->held += to == REQUEST_HELD;
+    rs->held -= r->state == REQUEST_HELD;
+    r->state = to;
+}
+
+/* ---- answers
+ * -------------------------------------------------------------------------------------------------------- */
+
+void response_error(struct response *response, int code, struct assent_bytes detail)
+{
+    response->http_status = assent_error_http(code);
+    response->content_type = "application/json";
+    enum assent_retry retry = assent_error_retry(code);
+    response->retry_later = response->http_status == 503;
+    struct text *t = &response->body;
+    text_reset(t);
+    text_cstr(t, "{\"success\":false,\"error\":{\"code\":\"");
+    text_cstr(t, assent_error_name(code));
+    text_cstr(t, "\",\"message\":");
+    json_quote(t, detail.size > 0 ? detail : cstr_bytes(assent_error_sentence(code)));
+    text_cstr(t, retry == ASSENT_RETRY_NEVER ? ",\"retryable\":false}}" : ",\"retryable\":true}}");
+}
+
+static void answer_error(struct request *r, int code, struct assent_bytes detail)
+{
+    response_error(&r->response, code, detail);
+    move(r, REQUEST_DONE);
+}
+
+static void answer_result(struct request *r, struct assent_bytes bytes)
+{
+    struct result result;
+    if (!result_decode(&r->node->requests.arena, bytes, &result)) {
+        answer_error(r, ASSENT_PROTOCOL, nothing);
+        return;
+    }
+    if (result.code != ASSENT_OK) {
+        answer_error(r, result.code, result.detail);
+        return;
+    }
+    r->response.http_status = 200;
+    r->response.content_type = "application/json";
+    struct text *t = &r->response.body;
+    text_reset(t);
+    text_cstr(t, "{\"success\":true,\"data\":");
+    if (result.data == NULL)
+        text_cstr(t, "{}");
+    else
+        json_value(t, result.data);
+    text_cstr(t, ",\"timestamp\":");
+    text_int(t, node_now_us() / 1000);
+    text_char(t, '}');
+    if (t->overflow)
+        answer_error(r, ASSENT_TOO_LARGE,
+                     cstr_bytes("the answer is larger than the limit; ask for fewer rows"));
+    else
+        move(r, REQUEST_DONE);
+}
+
+/* The leader performs it: say where that is. */
+static void answer_redirect(struct request *r)
+{
+    char address[256];
+    if (!node_leader_address(r->node, "http", address, sizeof address)) {
+        answer_error(r, ASSENT_NO_LEADER, nothing);
+        return;
+    }
+    answer_error(r, ASSENT_NOT_LEADER, nothing);
+    if (asprintf(&r->response.location, "http://%s%.*s", address, (int)r->uri.size,
+                 (const char *)r->uri.base) < 0)
+        abort();
+    r->response.http_status = 307;
+    r->response.retry_later = false;
+}
+
+static void answer_query(struct request *r)
+{
+    struct node *node = r->node;
+    if (!node_sm_enter(node)) {
+        answer_error(r, ASSENT_BUSY, cstr_bytes("a snapshot is being restored on this node"));
+        return;
+    }
+    struct assent_bytes bytes = {r->bytes, r->bytes_size};
+    answer_result(r, sm_query(node->sm, bytes));
+    node_sm_leave(node);
+}
+
+/* How old the local state may be: since the newest entry's stamp, or since a read was confirmed. */
+static void answer_stale(struct request *r)
+{
+    struct node *node = r->node;
+    if (!node_sm_enter(node)) {
+        answer_error(r, ASSENT_BUSY, cstr_bytes("a snapshot is being restored on this node"));
+        return;
+    }
+    int64_t stamp_age = (node_now_us() - sm_time_us(node->sm)) / 1000;
+    node_sm_leave(node);
+    uint64_t age = stamp_age > 0 ? (uint64_t)stamp_age : 0;
+    if (node->reads.fresh_ms > 0 && uv_now(node->loop) - node->reads.fresh_ms < age)
+        age = uv_now(node->loop) - node->reads.fresh_ms;
+    r->response.aged = true;
+    r->response.age_ms = age;
+    answer_query(r);
+}
+
+/* ---- decoding
+ * ------------------------------------------------------------------------------------------------------- */
+
+/* Limits of a special's arguments; those of commands are checked by command_decode(). */
+static int check_special(struct arguments *a, const struct codec_node *list)
+{
+    for (uint32_t i = 0; a->fields[i].name != NULL; i++) {
+        const struct field *f = &a->fields[i];
+        const struct codec_node *v = codec_at(list, i);
+        if (codec_kind(v) == CODEC_NIL && (f->flags & FIELD_REQUIRED) != 0) {
+            snprintf(a->why, sizeof a->why, "field '%s' is required", f->name);
+            return ASSENT_INVALID;
+        }
+        if (codec_kind(v) == CODEC_NIL)
+            continue;
+        if (f->max > 0 && (f->kind == FIELD_UINT ? codec_as_uint(v) : codec_as_bytes(v).size) > f->max) {
+            snprintf(a->why, sizeof a->why, "field '%s' is above its limit of %llu", f->name,
+                     (unsigned long long)f->max);
+            return ASSENT_INVALID;
+        }
+        if (f->kind == FIELD_UINT && codec_as_uint(v) == 0) {
+            snprintf(a->why, sizeof a->why, "field '%s' must be 1 or more", f->name);
+            return ASSENT_INVALID;
+        }
+    }
+    return ASSENT_OK;
+}
+
+static int encode(struct request *r, const struct command_session *session)
+{
+    struct requests *rs = &r->node->requests;
+    struct arguments *a = &rs->arguments;
+    bool special = r->route->kind == ROUTE_LEADER;
+    codec_writer_reset(&rs->writer);
+    if (special)
+        codec_list(&rs->writer, a->n);
+    else
+        command_begin(&rs->writer, r->route->type, session, a->n);
+    int status = arguments_write(a, &rs->writer);
+    if (status != ASSENT_OK)
+        return status;
+    struct assent_bytes bytes = codec_written(&rs->writer);
+    struct command command;
+    status = special ? check_special(a, codec_parse(&rs->arena, bytes))
+                     : command_decode(&rs->arena, bytes, r->route->kind == ROUTE_QUERY, true, &command,
+                                      a->why, sizeof a->why);
+    if (status != ASSENT_OK)
+        return status;
+    r->bytes = bytes.size <= sizeof r->small ? r->small : malloc(bytes.size);
+    if (r->bytes == NULL)
+        return ASSENT_NOMEM;
+    memcpy(r->bytes, bytes.base, bytes.size);
+    r->bytes_size = bytes.size;
+    return ASSENT_OK;
+}
+
+static int read_key(struct arguments *a, const char *key, struct command_session *session)
+{
+    size_t size = strlen(key);
+    bool plain = size > 0 && size <= ASSENT_KEY_BYTES_MAX;
+    for (size_t i = 0; plain && i < size; i++)
+        plain = (uint8_t)key[i] > 0x20 && (uint8_t)key[i] < 0x7f;
+    if (!plain) {
+        snprintf(a->why, sizeof a->why, "header Idempotency-Key takes 1 to %d visible ASCII characters",
+                 ASSENT_KEY_BYTES_MAX);
+        return ASSENT_INVALID;
+    }
+    *session = (struct command_session){.kind = SESSION_KEY, .key = {(const uint8_t *)key, size}};
+    return ASSENT_OK;
+}
+
+/* Everything that needs no state to refuse. */
+static int decode(struct request *r, const struct request_input *input)
+{
+    struct arguments *a = &r->node->requests.arguments;
+    const uint8_t *mark = memchr(r->uri.base, '?', r->uri.size);
+    struct assent_bytes path = {r->uri.base, mark ? (size_t)(mark - r->uri.base) : r->uri.size},
+                        query = nothing;
+    if (mark != NULL)
+        query = (struct assent_bytes){mark + 1, r->uri.size - path.size - 1};
+    struct route_match match;
+    a->why[0] = 0;
+    int status = route_find(input->method, path, &match);
+    r->route = match.route;
+    if (status == ASSENT_METHOD)
+        memcpy(r->response.allow, match.allow, sizeof r->response.allow);
+    if (status == ASSENT_INVALID)
+        snprintf(a->why, sizeof a->why, "a part of the path is too long or its percent-encoding is broken");
+    if (status != ASSENT_OK || r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN)
+        return status;
+    struct argument_source source = {input->body, query, match.capture, match.captures,
+                                     strcmp(r->route->method, "POST") == 0};
+    status = arguments_read(a, route_fields(r->route), &source);
+    if (status != ASSENT_OK)
+        return status;
+    if (a->stale && r->route->kind != ROUTE_QUERY) {
+        snprintf(a->why, sizeof a->why, "parameter 'stale' belongs to queries");
+        return ASSENT_INVALID;
+    }
+    r->stale = a->stale;
+    struct command_session session = {.kind = SESSION_NONE};
+    if (input->key != NULL && r->route->kind == ROUTE_COMMAND) {
+        status = read_key(a, input->key, &session);
+        r->keyed = true;
+    }
+    return status != ASSENT_OK ? status : encode(r, &session);
+}
+
+/* ---- roads
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static void request_tick(struct request *r);
+static void finish(struct request *r);
+
+static void on_call(struct leader_call *call, int status, struct assent_bytes result, const char *detail)
+{
+    struct request *r = call->data;
+    r->pending = false;
+    if (r->state == REQUEST_DONE) { /* abandoned */
+        r->idle(r);
+        return;
+    }
+    r->status = status;
+    r->index = call->index;
+    r->term = call->term;
+    r->result = result;
+    r->detail = detail != NULL ? cstr_bytes(detail) : nothing;
+    request_tick(r);
+}
+
+static void on_forward(struct forward_wait *wait, int status, struct assent_bytes result,
+                       struct assent_bytes detail)
+{
+    struct request *r = wait->data;
+    r->pending = false;
+    r->status = status;
+    r->index = wait->index;
+    r->term = wait->term;
+    r->result = result;
+    r->detail = detail;
+    request_tick(r);
+}
+
+static void on_read(struct read_wait *wait, int status)
+{
+    struct request *r = wait->data;
+    r->pending = false;
+    if (r->state == REQUEST_DONE) { /* abandoned */
+        r->idle(r);
+        return;
+    }
+    r->status = status;
+    r->index = wait->index;
+    r->term = wait->term;
+    request_tick(r);
+}
+
+/* May it be done again although an earlier try may have succeeded? */
+static bool is_repeatable(const struct request *r)
+{
+    return r->keyed || r->route->kind == ROUTE_QUERY || r->route->type == SPECIAL_TSO;
+}
+
+/* Nobody does it now: wait for news, or give up. */
+static void hold(struct request *r)
+{
+    if (r->status == ASSENT_UNKNOWN_OUTCOME && r->route->kind == ROUTE_COMMAND)
+        r->uncertain = true;
+    uint64_t waited_ms = uv_now(r->node->loop) - r->started_ms;
+    bool give_up =
+        r->never_forward || r->node->state != NODE_RUNNING || waited_ms >= r->node->config->hold_ms;
+    if (!give_up)
+        move(r, REQUEST_HELD);
+    else if (r->uncertain)
+        answer_error(r, ASSENT_UNKNOWN_OUTCOME, nothing);
+    else
+        answer_error(r, r->node->state != NODE_RUNNING ? ASSENT_SHUTDOWN : ASSENT_NO_LEADER, nothing);
+}
+
+/* A road ended, or could not be taken: `status` says how. */
+static void judge(struct request *r)
+{
+    switch (r->status) {
+    case ASSENT_OK:
+        if (r->state == REQUEST_READING)
+            answer_query(r);
+        else
+            answer_result(r, r->result);
+        return;
+    case ASSENT_UNKNOWN_OUTCOME:
+        if (!is_repeatable(r)) {
+            answer_error(r, ASSENT_UNKNOWN_OUTCOME, r->detail);
+            return;
+        }
+        hold(r);
+        return;
+    case ASSENT_NOT_LEADER:
+    case ASSENT_NO_LEADER:
+    case ASSENT_UNREACHABLE:
+        hold(r);
+        return;
+    case ASSENT_TIMEOUT:
+        if (r->state == REQUEST_READING) {
+            hold(r);
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    answer_error(r, r->uncertain ? ASSENT_UNKNOWN_OUTCOME : r->status, r->detail);
+}
+
+/* This node leads: do it here. */
+static void call(struct request *r)
+{
+    uint32_t special = r->route->kind == ROUTE_LEADER ? r->route->type : 0;
+    r->wait.call.data = r;
+    r->status = leader_call_start(&r->wait.call, r->node, special,
+                                  (struct assent_bytes){r->bytes, r->bytes_size}, on_call);
+    if (r->status != ASSENT_OK) {
+        judge(r);
+        return;
+    }
+    r->pending = true;
+    move(r, REQUEST_CALLING);
+}
+
+static void forward(struct request *r)
+{
+    uint32_t special = r->route->kind == ROUTE_LEADER ? r->route->type : 0;
+    r->wait.forward.data = r;
+    r->status = forward_call(&r->node->forward, &r->wait.forward, r->node->leader, special,
+                             (struct assent_bytes){r->bytes, r->bytes_size}, on_forward);
+    if (r->status != ASSENT_OK) {
+        judge(r);
+        return;
+    }
+    r->pending = true;
+    move(r, REQUEST_FORWARDED);
+}
+
+static void start(struct request *r)
+{
+    struct node *node = r->node;
+    r->detail = nothing;
+    if (node->state >= NODE_DRAINING) {
+        answer_error(r, r->uncertain ? ASSENT_UNKNOWN_OUTCOME : ASSENT_SHUTDOWN, nothing);
+    } else if (r->route->kind == ROUTE_QUERY) {
+        if (r->stale) {
+            answer_stale(r);
+            return;
+        }
+        r->wait.read.data = r;
+        r->pending = true;
+        move(r, REQUEST_READING);
+        read_gate_wait(&node->reads, &r->wait.read, on_read);
+    } else if (node->role == RAFTLOG_LEADER) {
+        call(r);
+    } else if (node->leader != 0 && node->leader != node->config->id) {
+        if (r->never_forward)
+            answer_redirect(r);
+        else
+            forward(r);
+    } else {
+        r->status = ASSENT_NO_LEADER;
+        judge(r);
+    }
+}
+
+/* All control flow after decoding.  Callbacks store what they got and come here. */
+static void request_tick(struct request *r)
+{
+    switch (r->state) {
+    case REQUEST_HELD:
+        move(r, REQUEST_START);
+        start(r);
+        break;
+    case REQUEST_START:
+        start(r);
+        break;
+    case REQUEST_CALLING:
+    case REQUEST_FORWARDED:
+    case REQUEST_READING:
+        judge(r);
+        break;
+    case REQUEST_DONE:
+    case REQUEST_STATE_NR:
+        assert(!"a finished request is not ticked");
+    }
+    if (r->state == REQUEST_DONE)
+        finish(r);
+}
+
+/* ---- all requests of the node
+ * ---------------------------------------------------------------------------------------- */
+
+static void enlist(struct requests *rs, struct request *r)
+{
+    r->listed = true;
+    r->next = NULL;
+    r->prev = rs->last;
+    if (rs->last != NULL)
+        rs->last->next = r;
+    else
+        rs->first = r;
+    rs->last = r;
+    rs->active++;
+}
+
+static void unlist(struct requests *rs, struct request *r)
+{
+    if (!r->listed)
+        return;
+    r->listed = false;
+    *(r->prev ? &r->prev->next : &rs->first) = r->next;
+    *(r->next ? &r->next->prev : &rs->last) = r->prev;
+    rs->active--;
+}
+
+static void finish(struct request *r)
+{
+    unlist(&r->node->requests, r);
+    if (!r->response.placed) {
+        r->response.placed = true;
+        r->response.index = r->index > 0 ? r->index : r->node->applied_index;
+        r->response.term = r->term > 0 ? r->term : r->node->term;
+    }
+    if (r->bytes != r->small)
+        free(r->bytes);
+    r->bytes = NULL;
+    metrics_http(&r->node->metrics, r->route, r->response.http_status, uv_hrtime() / 1000 - r->started_us);
+    bool idle = !r->pending;
+    r->done(r);
+    if (idle)
+        r->idle(r);
+}
+
+/* Its time is over, whatever it waits for. */
+static void abandon(struct request *r, int code)
+{
+    bool under_way = r->state == REQUEST_CALLING || r->state == REQUEST_FORWARDED;
+    if (r->state == REQUEST_FORWARDED) {
+        forward_cancel(&r->node->forward, &r->wait.forward);
+        r->pending = false;
+    }
+    if (r->uncertain || (under_way && !is_repeatable(r)) || (under_way && r->keyed))
+        code = ASSENT_UNKNOWN_OUTCOME;
+    answer_error(r, code, nothing);
+    finish(r);
+}
+
+static void on_timer(uv_timer_t *timer)
+{
+    struct requests *rs = timer->data;
+    uint64_t now_ms = uv_now(rs->node->loop), limit_ms = rs->node->config->request_timeout_ms;
+    while (rs->first != NULL && now_ms - rs->first->started_ms >= limit_ms)
+        abandon(rs->first, ASSENT_TIMEOUT);
+    if (rs->held > 0)
+        requests_wake(rs);
+    if (rs->active == 0)
+        uv_timer_stop(&rs->timer);
+}
+
+void requests_init(struct requests *rs, struct node *node)
+{
+    *rs = (struct requests){.node = node};
+    arguments_init(&rs->arguments);
+    codec_writer_init(&rs->writer);
+    codec_arena_init(&rs->arena);
+    uv_timer_init(node->loop, &rs->timer);
+    rs->timer.data = rs;
+}
+
+void requests_close(struct requests *rs)
+{
+    assert(rs->active == 0);
+    arguments_close(&rs->arguments);
+    codec_writer_close(&rs->writer);
+    codec_arena_close(&rs->arena);
+    uv_close((uv_handle_t *)&rs->timer, NULL);
+}
+
+void requests_wake(struct requests *rs)
+{
+    for (struct request *r = rs->first, *next; r != NULL && rs->held > 0; r = next) {
+        next = r->next; /* a tick may end `r`, never another request */
+        if (r->state == REQUEST_HELD)
+            request_tick(r);
+    }
+}
+
+void requests_shutdown(struct requests *rs)
+{
+    while (rs->first != NULL)
+        abandon(rs->first, ASSENT_SHUTDOWN);
+}
+
+static void refuse(struct request *r, int status)
+{
+    const char *why = r->node->requests.arguments.why;
+    answer_error(r, status, cstr_bytes(why));
+    finish(r);
+}
+
+void request_start(struct request *r, struct node *node, const struct request_input *input,
+                   request_done_cb done, request_idle_cb idle)
+{
+    struct requests *rs = &node->requests;
+    r->node = node;
+    r->state = REQUEST_START;
+    r->done = done;
+    r->idle = idle;
+    r->keyed = r->stale = r->pending = r->uncertain = r->listed = false;
+    r->never_forward = input->never_forward;
+    r->uri = input->uri;
+    r->bytes = NULL;
+    r->index = r->term = 0;
+    r->result = r->detail = nothing;
+    r->route = NULL;
+    r->started_ms = uv_now(node->loop);
+    r->started_us = uv_hrtime() / 1000;
+    r->response.placed = r->response.aged = r->response.retry_later = false;
+    r->response.allow[0] = 0;
+    r->response.location = NULL;
+    int status = decode(r, input);
+    if (status != ASSENT_OK) {
+        refuse(r, status);
+        return;
+    }
+    if (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN) {
+        local_answer(node, r->route, &r->response);
+        move(r, REQUEST_DONE);
+        finish(r);
+        return;
+    }
+    enlist(rs, r);
+    if (!uv_is_active((uv_handle_t *)&rs->timer))
+        uv_timer_start(&rs->timer, on_timer, REQUEST_TIMER_MS, REQUEST_TIMER_MS);
+    request_tick(r);
+}

@@ -1,1 +1,387 @@
-typedef int not_written_yet;
+/* Every path of the HTTP interface, as rows: method, pattern, and what it is. */
+#include "routes.h"
+
+#include <stdio.h>
+#include <string.h>
+
+const struct route routes[] = {
+    {"POST", "/lamport/tick", ROUTE_COMMAND, COMMAND_LAMPORT_TICK, "Advance a Lamport clock.", false},
+    {"GET", "/lamport/current", ROUTE_QUERY, QUERY_LAMPORT, "Read a Lamport clock.", false},
+    {"POST", "/lamport/sync", ROUTE_COMMAND, COMMAND_LAMPORT_SYNC, "Take up a received Lamport stamp.",
+     false},
+    {"POST", "/version/increment", ROUTE_COMMAND, COMMAND_VERSION_INCREMENT,
+     "Write a new version of an object.", false},
+    {"GET", "/version/current", ROUTE_QUERY, QUERY_VERSION, "Read an object's version and siblings.", false},
+    {"POST", "/version/merge", ROUTE_COMMAND, COMMAND_VERSION_MERGE, "Merge a version seen elsewhere.",
+     false},
+    {"POST", "/version/declare", ROUTE_COMMAND, COMMAND_VERSION_DECLARE,
+     "Declare how conflicts are resolved.", false},
+    {"POST", "/version/resolve", ROUTE_COMMAND, COMMAND_VERSION_RESOLVE, "Resolve a conflict with a value.",
+     false},
+    {"GET", "/version/history", ROUTE_QUERY, QUERY_VERSION_HISTORY, "List an object's past versions.", false},
+    {"GET", "/version/compare", ROUTE_QUERY, QUERY_VERSION_COMPARE, "Compare two version vectors.", false},
+    {"POST", "/version/compare", ROUTE_QUERY, QUERY_VERSION_COMPARE, "Compare two version vectors.", false},
+    {"POST", "/vector-clock/tick", ROUTE_COMMAND, COMMAND_VECTOR_TICK, "Count an event of a member.", false},
+    {"GET", "/vector-clock/current", ROUTE_QUERY, QUERY_VECTOR, "Read a vector clock.", false},
+    {"GET", "/vector-clock/compare", ROUTE_QUERY, QUERY_VECTOR_COMPARE, "Compare two vector stamps.", false},
+    {"POST", "/vector-clock/compare", ROUTE_QUERY, QUERY_VECTOR_COMPARE, "Compare two vector stamps.", false},
+    {"POST", "/vector-clock/sync", ROUTE_COMMAND, COMMAND_VECTOR_SYNC, "Take up a received vector stamp.",
+     false},
+    {"POST", "/vector-clock/join", ROUTE_COMMAND, COMMAND_VECTOR_JOIN, "Add a member to a clock domain.",
+     false},
+    {"POST", "/vector-clock/retire", ROUTE_COMMAND, COMMAND_VECTOR_RETIRE,
+     "Retire a member of a clock domain.", false},
+    {"POST", "/vector-clock/observe", ROUTE_COMMAND, COMMAND_VECTOR_OBSERVE, "Report what a member has seen.",
+     false},
+    {"POST", "/timestamp/event", ROUTE_COMMAND, COMMAND_TIMESTAMP_EVENT, "Record an event with its stamps.",
+     false},
+    {"POST", "/timestamp/sync", ROUTE_COMMAND, COMMAND_TIMESTAMP_SYNC, "Record an event of another node.",
+     false},
+    {"GET", "/timestamp/compare", ROUTE_QUERY, QUERY_TIMESTAMP_COMPARE, "Order of two events.", false},
+    {"GET", "/timestamp/events", ROUTE_QUERY, QUERY_TIMESTAMP_EVENTS,
+     "List events by node, type, business, time.", false},
+    {"POST", "/tso", ROUTE_LEADER, SPECIAL_TSO, "Grant strictly increasing timestamps.", false},
+    {"POST", "/sequence/{name}", ROUTE_COMMAND, COMMAND_SEQUENCE_NEXT,
+     "Take the next numbers of a dense sequence.", false},
+    {"GET", "/sequence/{name}", ROUTE_QUERY, QUERY_SEQUENCE, "Read a sequence without taking a number.",
+     false},
+    {"POST", "/session", ROUTE_COMMAND, COMMAND_SESSION_OPEN, "Open a session for exactly-once commands.",
+     false},
+    {"POST", "/nodes", ROUTE_COMMAND, COMMAND_NODE_REGISTER, "Register an application node.", false},
+    {"GET", "/nodes", ROUTE_QUERY, QUERY_NODES, "List application nodes and their state.", false},
+    {"POST", "/nodes/{node}/heartbeat", ROUTE_COMMAND, COMMAND_NODE_HEARTBEAT,
+     "Say that an application node lives.", false},
+    {"DELETE", "/nodes/{node}", ROUTE_COMMAND, COMMAND_NODE_REMOVE, "Remove an application node.", false},
+    {"POST", "/transaction/begin", ROUTE_COMMAND, COMMAND_TXN_BEGIN, "Begin a global transaction.", false},
+    {"POST", "/transaction/branch", ROUTE_COMMAND, COMMAND_TXN_BRANCH, "Register a branch.", false},
+    {"POST", "/transaction/commit", ROUTE_COMMAND, COMMAND_TXN_COMMIT, "Decide to commit.", false},
+    {"POST", "/transaction/rollback", ROUTE_COMMAND, COMMAND_TXN_ROLLBACK, "Decide to roll back.", false},
+    {"GET", "/transaction/status/{xid}", ROUTE_QUERY, QUERY_TXN_STATUS, "Status of a transaction.", false},
+    {"GET", "/transaction/{xid}", ROUTE_QUERY, QUERY_TXN, "A transaction with its branches.", false},
+    {"GET", "/transactions", ROUTE_QUERY, QUERY_TXN_LIST, "List transactions.", false},
+    {"GET", "/transactions/counts", ROUTE_QUERY, QUERY_TXN_COUNTS, "Transactions by mode and status.", false},
+    {"GET", "/cluster", ROUTE_LOCAL, SPECIAL_CLUSTER, "The cluster as this node sees it.", false},
+    {"POST", "/cluster/members", ROUTE_LEADER, SPECIAL_MEMBER_ADD, "Add a node as a non-voter.", false},
+    {"POST", "/cluster/members/{id}/promote", ROUTE_LEADER, SPECIAL_MEMBER_PROMOTE,
+     "Make a non-voter a voter.", false},
+    {"POST", "/cluster/members/{id}/demote", ROUTE_LEADER, SPECIAL_MEMBER_DEMOTE, "Make a voter a non-voter.",
+     false},
+    {"POST", "/cluster/members/{id}/remove", ROUTE_LEADER, SPECIAL_MEMBER_REMOVE, "Remove a node.", false},
+    {"POST", "/cluster/transfer", ROUTE_LEADER, SPECIAL_TRANSFER, "Hand leadership to another node.", false},
+    {"POST", "/cluster/snapshot", ROUTE_LEADER, SPECIAL_SNAPSHOT, "Take a snapshot on the leader now.",
+     false},
+    {"GET", "/livez", ROUTE_PLAIN, SPECIAL_LIVEZ, "The process lives.", true},
+    {"GET", "/readyz", ROUTE_PLAIN, SPECIAL_READYZ, "A leader is known and this node is near it.", true},
+    {"GET", "/metrics", ROUTE_PLAIN, SPECIAL_METRICS, "Metrics as Prometheus text.", true},
+    {"GET", "/api/actuator/health", ROUTE_PLAIN, SPECIAL_HEALTH, "Health in the shape of Spring's actuator.",
+     true},
+    {"GET", "/api/actuator/metrics", ROUTE_PLAIN, SPECIAL_ACTUATOR_METRICS, "Metrics as Prometheus text.",
+     true},
+    {"GET", "/api/actuator/info", ROUTE_PLAIN, SPECIAL_INFO, "What runs here.", true},
+    {"GET", "/api/openapi.json", ROUTE_PLAIN, SPECIAL_OPENAPI, "This interface as OpenAPI 3.", true},
+};
+const uint32_t routes_n = sizeof routes / sizeof routes[0];
+
+static const struct field no_fields[] = {{0}};
+static const struct field tso_fields[] = {{"count", FIELD_UINT, 0, ASSENT_COUNT_MAX, NULL}, {0}};
+static const struct field add_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, NULL},
+                                          {"address", FIELD_TEXT, FIELD_REQUIRED | FIELD_NAME, 127, NULL},
+                                          {0}};
+static const struct field member_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, NULL}, {0}};
+static const struct field transfer_fields[] = {{"id", FIELD_UINT, 0, 0, NULL}, {0}};
+
+const struct field *route_special_fields(uint32_t special)
+{
+    switch (special) {
+    case SPECIAL_TSO:
+        return tso_fields;
+    case SPECIAL_MEMBER_ADD:
+        return add_fields;
+    case SPECIAL_MEMBER_PROMOTE:
+    case SPECIAL_MEMBER_DEMOTE:
+    case SPECIAL_MEMBER_REMOVE:
+        return member_fields;
+    case SPECIAL_TRANSFER:
+        return transfer_fields;
+    default:
+        return no_fields;
+    }
+}
+
+const struct field *route_fields(const struct route *route)
+{
+    if (route->kind == ROUTE_COMMAND)
+        return command_schema(route->type)->fields;
+    if (route->kind == ROUTE_QUERY)
+        return query_schema(route->type)->fields;
+    return route_special_fields(route->type);
+}
+
+/* ---- finding a row
+ * ------------------------------------------------------------------------------------------------ */
+
+static int hex_digit(uint8_t c)
+{
+    if (c >= '0' && c <= '9')
+        return c - '0';
+    c |= 0x20;
+    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool route_unescape(struct assent_bytes in, bool plus, char *out, size_t out_size, size_t *size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < in.size; i++) {
+        if (n == out_size)
+            return false;
+        uint8_t c = in.base[i];
+        if (c == '%') {
+            if (in.size - i < 3 || hex_digit(in.base[i + 1]) < 0 || hex_digit(in.base[i + 2]) < 0)
+                return false;
+            c = (uint8_t)(hex_digit(in.base[i + 1]) << 4 | hex_digit(in.base[i + 2]));
+            i += 2;
+        } else if (c == '+' && plus) {
+            c = ' ';
+        }
+        out[n++] = (char)c;
+    }
+    *size = n;
+    return true;
+}
+
+/* Cut the next segment off `path` ("/a/b" -> "a", "/b"). */
+static bool next_segment(struct assent_bytes *path, struct assent_bytes *segment)
+{
+    if (path->size == 0 || path->base[0] != '/')
+        return false;
+    const uint8_t *from = path->base + 1, *end = path->base + path->size;
+    const uint8_t *slash = memchr(from, '/', (size_t)(end - from));
+    if (slash == NULL)
+        slash = end;
+    *segment = (struct assent_bytes){from, (size_t)(slash - from)};
+    *path = (struct assent_bytes){slash, (size_t)(end - slash)};
+    return true;
+}
+
+/* Does the path have the shape of the pattern?  Fills the captures, still encoded. */
+static bool shape_matches(const struct route *route, struct assent_bytes path, struct assent_bytes *raw,
+                          struct route_match *m)
+{
+    size_t base = sizeof ROUTES_BASE - 1;
+    if (!route->root) {
+        if (path.size <= base || memcmp(path.base, ROUTES_BASE, base) != 0)
+            return false;
+        path = (struct assent_bytes){path.base + base, path.size - base};
+    }
+    struct assent_bytes pattern = {(const uint8_t *)route->pattern, strlen(route->pattern)}, want, have;
+    m->captures = 0;
+    while (next_segment(&pattern, &want)) {
+        if (!next_segment(&path, &have))
+            return false;
+        if (want.size > 0 && want.base[0] == '{') {
+            if (have.size == 0)
+                return false;
+            struct route_capture *c = &m->capture[m->captures];
+            c->name = (const char *)want.base + 1;
+            c->name_size = want.size - 2;
+            raw[m->captures++] = have;
+        } else if (want.size != have.size || memcmp(want.base, have.base, want.size) != 0) {
+            return false;
+        }
+    }
+    return path.size == 0;
+}
+
+static bool method_is(const char *method, const char *want)
+{
+    return strcmp(method, want) == 0 || (strcmp(method, "HEAD") == 0 && strcmp(want, "GET") == 0);
+}
+
+int route_find(const char *method, struct assent_bytes path, struct route_match *out)
+{
+    out->route = NULL;
+    out->allow[0] = 0;
+    for (uint32_t i = 0; i < routes_n; i++) {
+        struct assent_bytes raw[ROUTES_CAPTURES_MAX];
+        if (!shape_matches(&routes[i], path, raw, out))
+            continue;
+        if (!method_is(method, routes[i].method)) {
+            size_t at = strlen(out->allow);
+            snprintf(out->allow + at, sizeof out->allow - at, "%s%s", at ? ", " : "", routes[i].method);
+            continue;
+        }
+        for (uint32_t k = 0; k < out->captures; k++) {
+            struct route_capture *c = &out->capture[k];
+            if (!route_unescape(raw[k], false, c->value, sizeof c->value, &c->value_size))
+                return ASSENT_INVALID;
+        }
+        out->route = &routes[i];
+        return ASSENT_OK;
+    }
+    return out->allow[0] ? ASSENT_METHOD : ASSENT_NO_ROUTE;
+}
+
+/* ---- the description
+ * ---------------------------------------------------------------------------------------------- */
+
+static void put_object_schema(struct text *out, const struct field *fields);
+
+static void put_field_schema(struct text *out, const struct field *f) /* NOLINT(misc-no-recursion) */
+{
+    unsigned long long max = f->max;
+    switch (f->kind) {
+    case FIELD_BOOL:
+        text_cstr(out, "{\"type\":\"boolean\"}");
+        break;
+    case FIELD_UINT:
+        text_printf(out, "{\"type\":\"integer\",\"format\":\"int64\",\"minimum\":0");
+        if (max > 0)
+            text_printf(out, ",\"maximum\":%llu", max);
+        text_char(out, '}');
+        break;
+    case FIELD_TEXT:
+        text_printf(out, "{\"type\":\"string\",\"minLength\":%d,\"maxLength\":%llu}",
+                    (f->flags & FIELD_NAME) != 0 ? 1 : 0, max);
+        break;
+    case FIELD_JSON:
+        text_cstr(out, "{\"description\":\"any JSON value\"}");
+        break;
+    case FIELD_COUNTERS:
+        text_printf(
+            out,
+            "{\"type\":\"object\",\"maxProperties\":%llu,\"additionalProperties\":{\"type\":\"integer\","
+            "\"minimum\":0}}",
+            max);
+        break;
+    case FIELD_TEXTS:
+        text_printf(
+            out,
+            "{\"type\":\"object\",\"maxProperties\":%llu,\"additionalProperties\":{\"type\":\"string\"}}",
+            max);
+        break;
+    case FIELD_LIST:
+        text_printf(out, "{\"type\":\"array\",\"maxItems\":%llu,\"items\":{}}", max);
+        break;
+    case FIELD_OBJECTS:
+        text_printf(out, "{\"type\":\"array\",\"maxItems\":%llu,\"items\":", max);
+        put_object_schema(out, f->fields);
+        text_char(out, '}');
+        break;
+    }
+}
+
+static bool field_is_public(const struct field *f)
+{
+    return (f->flags & FIELD_INTERNAL) == 0;
+}
+
+static void put_object_schema(struct text *out, const struct field *fields) /* NOLINT(misc-no-recursion) */
+{
+    text_cstr(out, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
+    bool first = true;
+    for (const struct field *f = fields; f->name != NULL; f++) {
+        if (!field_is_public(f))
+            continue;
+        text_printf(out, "%s\"%s\":", first ? "" : ",", f->name);
+        put_field_schema(out, f);
+        first = false;
+    }
+    text_char(out, '}');
+    first = true;
+    for (const struct field *f = fields; f->name != NULL; f++) {
+        if (!field_is_public(f) || (f->flags & FIELD_REQUIRED) == 0)
+            continue;
+        text_printf(out, "%s\"%s\"", first ? ",\"required\":[" : ",", f->name);
+        first = false;
+    }
+    text_cstr(out, first ? "}" : "]}");
+}
+
+static bool is_captured(const struct route *route, const char *name)
+{
+    char pattern[ASSENT_NAME_BYTES_MAX + 3];
+    snprintf(pattern, sizeof pattern, "{%s}", name);
+    return strstr(route->pattern, pattern) != NULL;
+}
+
+static void put_parameters(struct text *out, const struct route *route, bool query)
+{
+    text_cstr(out, ",\"parameters\":[");
+    bool first = true;
+    for (const struct field *f = route_fields(route); f->name != NULL; f++) {
+        bool captured = is_captured(route, f->name);
+        if (!field_is_public(f) || (!captured && !query))
+            continue;
+        text_printf(out, "%s{\"name\":\"%s\",\"in\":\"%s\",\"required\":%s,\"schema\":", first ? "" : ",",
+                    f->name, captured ? "path" : "query",
+                    captured || (f->flags & FIELD_REQUIRED) != 0 ? "true" : "false");
+        put_field_schema(out, f);
+        text_char(out, '}');
+        first = false;
+    }
+    if (route->kind == ROUTE_QUERY)
+        text_printf(out, "%s{\"name\":\"stale\",\"in\":\"query\",\"schema\":{\"type\":\"boolean\"}}",
+                    first ? "" : ",");
+    if (route->kind == ROUTE_COMMAND)
+        text_printf(
+            out,
+            "%s{\"name\":\"Idempotency-Key\",\"in\":\"header\",\"schema\":{\"type\":\"string\",\"maxLength\":"
+            "%d}}",
+            first ? "" : ",", ASSENT_KEY_BYTES_MAX);
+    text_char(out, ']');
+}
+
+static void put_operation(struct text *out, const struct route *route)
+{
+    bool body = strcmp(route->method, "POST") == 0 && route_fields(route)->name != NULL;
+    text_char(out, '"');
+    for (const char *c = route->method; *c != 0; c++)
+        text_char(out, (char)(*c | 0x20)); /* OpenAPI names methods in lower case */
+    text_cstr(out, "\":");
+    text_cstr(out, "{\"summary\":");
+    json_quote_cstr(out, route->sentence);
+    put_parameters(out, route, !body);
+    if (body) {
+        text_cstr(out, ",\"requestBody\":{\"content\":{\"application/json\":{\"schema\":");
+        put_object_schema(out, route_fields(route));
+        text_cstr(out, "}}}");
+    }
+    text_cstr(out, ",\"responses\":{\"200\":{\"description\":\"done\"}");
+    if (route->kind != ROUTE_PLAIN)
+        text_cstr(out,
+                  ",\"default\":{\"description\":\"refused or failed\",\"content\":{\"application/json\":{"
+                  "\"schema\":{\"$ref\":\"#/components/schemas/Error\"}}}}");
+    text_cstr(out, "}}");
+}
+
+void routes_openapi(struct text *out, const char *version)
+{
+    text_printf(out, "{\"openapi\":\"3.0.3\",\"info\":{\"title\":\"assent\",\"version\":\"%s\"},\"paths\":{",
+                version);
+    bool first = true;
+    for (uint32_t i = 0; i < routes_n; i++) {
+        bool seen = false; /* a path stands once, with all its methods */
+        for (uint32_t k = 0; k < i; k++)
+            seen = seen || strcmp(routes[k].pattern, routes[i].pattern) == 0;
+        if (seen)
+            continue;
+        text_printf(out, "%s\"%s%s\":{", first ? "" : ",", routes[i].root ? "" : ROUTES_BASE,
+                    routes[i].pattern);
+        first = false;
+        bool first_method = true;
+        for (uint32_t k = i; k < routes_n; k++) {
+            if (strcmp(routes[k].pattern, routes[i].pattern) != 0)
+                continue;
+            if (!first_method)
+                text_char(out, ',');
+            put_operation(out, &routes[k]);
+            first_method = false;
+        }
+        text_char(out, '}');
+    }
+    text_cstr(
+        out,
+        "},\"components\":{\"schemas\":{\"Error\":{\"type\":\"object\",\"properties\":{\"success\":{"
+        "\"type\":\"boolean\"},\"error\":{\"type\":\"object\",\"properties\":{\"code\":{\"type\":\"string\"},"
+        "\"message\":{\"type\":\"string\"},\"retryable\":{\"type\":\"boolean\"}}}}}}}}");
+}

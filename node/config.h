@@ -1,0 +1,54 @@
+/* What one node is told at its start: one table of options drives flags, environment, file, help and manual.
+ *
+ * Precedence: flag, then ASSENT_<NAME> in the environment, then the YAML file of --config, then the default.
+ * An unknown flag or file key is an error with a sentence. */
+#ifndef NODE_CONFIG_H
+#define NODE_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "raftlog.h"
+
+#define CONFIG_LISTENERS_MAX 8
+#define CONFIG_ERROR_BYTES   512
+
+struct config_list {
+    char *item[CONFIG_LISTENERS_MAX];
+    uint32_t n;
+};
+
+/* Built once in main.c, then const.  Strings are owned by the struct; NULL: not given. */
+struct config {
+    char *config, *name, *data, *cluster, *cluster_name, *raft_listen;
+    struct config_list http, rpc;
+    char *host, *http_advertise, *rpc_advertise, *log_format, *log_level;
+    bool insecure, join;
+    uint64_t id;
+    uint64_t heartbeat_ms, election_ms, inflight_entries, max_skew_ms;
+    uint64_t snapshot_log_mb, snapshot_log_entries, snapshot_trailing, snapshot_chunk_kb;
+    uint64_t log_map_gb, log_presize_mb, state_map_gb, queue_mb, min_free_mb;
+    uint64_t hold_ms, request_timeout_ms, drain_ms;
+    uint64_t http_connections, http_idle_s, http_read_s, rpc_connections, rpc_inflight;
+    struct raftlog_server servers[ASSENT_NODES_MAX]; /* --cluster taken apart */
+    uint32_t servers_n;
+};
+
+enum config_answer {
+    CONFIG_RUN,     /* `config` is complete */
+    CONFIG_HELP,    /* --help was asked for */
+    CONFIG_VERSION, /* --version was asked for */
+    CONFIG_ERROR    /* `err` says what is wrong and what to do */
+};
+
+/* Read everything.  `env` is environ's shape.  After any answer config_close() frees what is there. */
+enum config_answer config_load(struct config *config, int argc, char **argv, char **env, char *err,
+                               size_t err_size);
+void config_close(struct config *config);
+
+/* The text of --help, and the table of docs/configuration.md. */
+void config_help(FILE *out);
+void config_manual(FILE *out);
+
+#endif /* NODE_CONFIG_H */
