@@ -597,15 +597,38 @@ void executor_kick(struct executor *ex)
     wake_in(ex, 0);
 }
 
-static void maybe_closed(struct executor *ex)
+static void maybe_free(struct executor *ex)
 {
-    if (!ex->closing || !ex->timer_closed || !ex->caller_closed || ex->known > 0)
+    if (!ex->timer_closed || !ex->caller_closed)
         return;
+    assert(ex->known == 0);
     codec_writer_close(&ex->report);
     void (*cb)(void *) = ex->closed;
     void *data = ex->closed_data;
     free(ex);
     cb(data);
+}
+
+static void on_timer_closed(uv_handle_t *handle)
+{
+    struct executor *ex = handle->data;
+    ex->timer_closed = true;
+    maybe_free(ex);
+}
+
+static void on_caller_closed(void *data)
+{
+    struct executor *ex = data;
+    ex->caller_closed = true;
+    maybe_free(ex);
+}
+
+/* The timer goes when the last outcome has come; its callback, on a later turn, frees the executor, so that
+ * whoever tells an outcome may go on using it. */
+static void close_when_idle(struct executor *ex)
+{
+    if (ex->closing && ex->known == 0 && !uv_is_closing((uv_handle_t *)&ex->timer))
+        uv_close((uv_handle_t *)&ex->timer, on_timer_closed);
 }
 
 /* An operating error: the report may not have been applied. */
@@ -636,21 +659,7 @@ void executor_reported(struct executor *ex, void *ticket, int code)
         ex->dirty = true;
     }
     call_free(c);
-    maybe_closed(ex);
-}
-
-static void on_timer_closed(uv_handle_t *handle)
-{
-    struct executor *ex = handle->data;
-    ex->timer_closed = true;
-    maybe_closed(ex);
-}
-
-static void on_caller_closed(void *data)
-{
-    struct executor *ex = data;
-    ex->caller_closed = true;
-    maybe_closed(ex);
+    close_when_idle(ex);
 }
 
 void executor_close(struct executor *ex, void (*cb)(void *data), void *data)
@@ -660,7 +669,7 @@ void executor_close(struct executor *ex, void (*cb)(void *data), void *data)
     ex->closing = true;
     ex->closed = cb;
     ex->closed_data = data;
-    uv_close((uv_handle_t *)&ex->timer, on_timer_closed);
+    close_when_idle(ex);
     caller_close(ex->caller, on_caller_closed, ex);
 }
 

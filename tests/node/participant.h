@@ -1,0 +1,32 @@
+/* A scripted HTTP participant on the test's loop.  What it does follows from the path:
+ *
+ *   /ok  200   /fail  500 "no stock"   /once  500 for attempt 0, then 200   /redirect  302 to /ok
+ *   /hold  no answer before participant_release()   /garbage  bytes that are not HTTP   /close  closes
+ *   /flood  200 with a body that never ends */
+#ifndef TESTS_PARTICIPANT_H
+#define TESTS_PARTICIPANT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+struct participant {
+    uv_loop_t *loop;
+    uint16_t port;
+    uint32_t connections; /* accepted so far */
+    uint32_t requests;    /* read completely so far */
+    uint32_t held, held_max;
+    uint32_t broken; /* connections that ended while their answer was held */
+    char last[8192]; /* the last request, head and body */
+    uv_tcp_t server; /* private from here on */
+    struct link *links;
+    bool releasing;
+};
+
+void participant_open(struct participant *p, uv_loop_t *loop);
+/* Answer what is held with 200; from now on /hold answers at once. */
+void participant_release(struct participant *p);
+/* Closes the server and all connections; run the loop to let them go. */
+void participant_close(struct participant *p);
+
+#endif /* TESTS_PARTICIPANT_H */
