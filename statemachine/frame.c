@@ -6,7 +6,7 @@
 
 /* Values behind kind and id, one letter each: t text, T text or nil, u unsigned, b bool, B bin, l list. */
 static const char *const shapes[] = {
-    [FRAME_HELLO] = "tut", [FRAME_WELCOME] = "utuTb", [FRAME_COMMAND] = "B",  [FRAME_QUERY] = "Bb",
+    [FRAME_HELLO] = "tut", [FRAME_WELCOME] = "uuuTb", [FRAME_COMMAND] = "B",  [FRAME_QUERY] = "Bb",
     [FRAME_TSO] = "ub",    [FRAME_RESULT] = "uul",    [FRAME_FAILED] = "uTT", [FRAME_TSO_OK] = "uuu",
     [FRAME_PING] = "",     [FRAME_PONG] = "Tb",
 };

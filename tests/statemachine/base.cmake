@@ -10,3 +10,11 @@ assent_test(test_codec test_codec.c LIBS assent_codec)
 assent_test(test_command test_command.c LIBS sm_harness)
 assent_test(test_frame test_frame.c LIBS assent_codec)
 assent_test(test_store test_store.c LIBS sm_harness)
+
+assent_test(test_golden test_golden.c LIBS sm_harness)
+target_compile_definitions(test_golden PRIVATE GOLDEN_DIR="${CMAKE_SOURCE_DIR}/tests/golden")
+
+assent_test(test_purity test_purity.c LIBS assent_statemachine)
+target_compile_definitions(test_purity PRIVATE
+    STATEMACHINE_ARCHIVE="$<TARGET_FILE:assent_statemachine>" CODEC_ARCHIVE="$<TARGET_FILE:assent_codec>"
+    PURE_ARCHIVE="$<TARGET_FILE:assent_pure>")
