@@ -1,0 +1,136 @@
+/* assentctl: the operator's tool.  Options, endpoints, and which file a command belongs to. */
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl.h"
+
+#define ENDPOINTS_DEFAULT "127.0.0.1:8080,127.0.0.1:8081,127.0.0.1:8082"
+
+static void help(void)
+{
+    (void)printf("usage: assentctl [--endpoints HOST:PORT,...] [--timeout SECONDS] [--json] COMMAND ...\n\n"
+                 "  --endpoints LIST   HTTP addresses of nodes (ASSENT_ENDPOINTS; default\n"
+                 "                     %s)\n"
+                 "  --timeout SECONDS  how long to try (default 10)\n"
+                 "  --json             results as JSON\n\n"
+                 "Further fields of any command: field=text or field:=json.\n\n"
+                 "  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n",
+                 ENDPOINTS_DEFAULT, "status", "nodes, roles, terms, indexes, lag",
+                 "local up [--nodes N] [--dir DIR] [-- FLAG...]",
+                 "start a cluster on this machine, or what is missing of it", "local down [--wipe]",
+                 "stop it; --wipe also removes its data", "local status", "its processes",
+                 "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node");
+    commands_help();
+    (void)printf("\nexit: 0 done, 1 refused, 2 usage, 3 unreachable or no leader, 4 unknown outcome\n");
+}
+
+static enum exit_code set_endpoints(struct ctl *ctl, const char *list)
+{
+    char *copy = strdup(list);
+    char *rest = copy;
+    while (rest != NULL && ctl->endpoints_n < ENDPOINTS_MAX) {
+        char *one = strsep(&rest, ",");
+        if (strncmp(one, "http://", 7) == 0) {
+            one += 7;
+        }
+        if (*one != '\0') {
+            if (strpbrk(one, "/ @?#") != NULL || strrchr(one, ':') == NULL) {
+                free(copy);
+                return usage_error("--endpoints takes host:port,host:port, not '%s'", one);
+            }
+            ctl->endpoints[ctl->endpoints_n++] = strdup(one);
+        }
+    }
+    free(copy);
+    return ctl->endpoints_n > 0 ? EXIT_DONE : usage_error("--endpoints is empty");
+}
+
+/* The value of --name VALUE or --name=VALUE at `*at`; NULL: another argument. */
+static const char *option(int argc, char **argv, int *at, const char *name)
+{
+    size_t size = strlen(name);
+    if (strncmp(argv[*at], name, size) != 0) {
+        return NULL;
+    }
+    if (argv[*at][size] == '=') {
+        return argv[*at] + size + 1;
+    }
+    if (argv[*at][size] != '\0') {
+        return NULL;
+    }
+    return *at + 1 < argc ? argv[++*at] : "";
+}
+
+static enum exit_code set_timeout(struct ctl *ctl, const char *text)
+{
+    char *end;
+    errno = 0;
+    double seconds = strtod(text, &end);
+    if (errno != 0 || end == text || *end != '\0' || !(seconds >= 0.001 && seconds <= 86400)) {
+        return usage_error("--timeout takes seconds, not '%s'", text);
+    }
+    ctl->timeout_ms = (uint32_t)(seconds * 1000);
+    return EXIT_DONE;
+}
+
+static enum exit_code dispatch(struct ctl *ctl, int argc, char **argv)
+{
+    if (strcmp(argv[0], "help") == 0) {
+        help();
+        return EXIT_DONE;
+    }
+    if (strcmp(argv[0], "local") == 0) {
+        return local_main(ctl, argc - 1, argv + 1);
+    }
+    if (strcmp(argv[0], "status") == 0) {
+        return status_main(ctl, argc - 1, argv + 1);
+    }
+    return commands_run(ctl, argv[0], argc - 1, argv + 1);
+}
+
+int main(int argc, char **argv)
+{
+    struct ctl ctl = {.timeout_ms = 10000};
+    const char *endpoints = getenv("ASSENT_ENDPOINTS"), *value;
+    int at = 1;
+    enum exit_code code = EXIT_DONE;
+    for (; at < argc && argv[at][0] == '-' && code == EXIT_DONE; at++) {
+        if (strcmp(argv[at], "--json") == 0) {
+            ctl.json = true;
+        } else if (strcmp(argv[at], "--help") == 0 || strcmp(argv[at], "-h") == 0) {
+            help();
+            return EXIT_DONE;
+        } else if (strcmp(argv[at], "--version") == 0) {
+            (void)printf("assentctl %s\n", ASSENT_VERSION);
+            return EXIT_DONE;
+        } else if ((value = option(argc, argv, &at, "--endpoints")) != NULL) {
+            endpoints = value;
+        } else if ((value = option(argc, argv, &at, "--timeout")) != NULL) {
+            code = set_timeout(&ctl, value);
+        } else {
+            code = usage_error("there is no option '%s' before the command", argv[at]);
+        }
+    }
+    if (code == EXIT_DONE) {
+        code = set_endpoints(&ctl, endpoints != NULL ? endpoints : ENDPOINTS_DEFAULT);
+    }
+    if (code == EXIT_DONE && at == argc) {
+        help();
+        code = EXIT_USAGE;
+    } else if (code == EXIT_DONE) {
+        if (strcmp(argv[argc - 1], "--json") == 0) { /* where hands put it */
+            ctl.json = true;
+            argc--;
+        }
+        (void)curl_global_init(CURL_GLOBAL_DEFAULT); /* a failure shows at the first call */
+        code = argc == at ? usage_error("--json is not a command") : dispatch(&ctl, argc - at, argv + at);
+        curl_global_cleanup();
+    }
+    for (uint32_t i = 0; i < ctl.endpoints_n; i++) {
+        free(ctl.endpoints[i]);
+    }
+    return (int)code;
+}
