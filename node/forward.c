@@ -111,7 +111,7 @@ void forward_turn(struct forward *f)
         uint64_t to = f->outbox[i].to;
         int status = send_outbox(f, &f->outbox[i]);
         if (status != ASSENT_OK)
-            log_event(&f->node->logger, LOG_DEBUG, "forward_lost", "to=%llu error=%s", (unsigned long long)to,
+            log_write(&f->node->logger, LOG_DEBUG, "forward_lost", "to=%llu error=%s", (unsigned long long)to,
                       assent_error_name(status));
     }
 }
@@ -312,7 +312,7 @@ void forward_receive(struct forward *f, uint64_t from, struct assent_bytes messa
     }
     if (!good) {
         f->malformed++;
-        log_event(&f->node->logger, LOG_WARNING, "forward_malformed", "from=%llu bytes=%zu",
+        log_write(&f->node->logger, LOG_WARNING, "forward_malformed", "from=%llu bytes=%zu",
                   (unsigned long long)from, message.size);
     }
 }

@@ -472,7 +472,7 @@ int http_serve(struct http *http, char *err, size_t err_size)
                      http->listener[i].address);
             return ASSENT_IO;
         }
-        log_event(&http->node->logger, LOG_INFO, "http_listening", "address=%s", http->listener[i].address);
+        log_write(&http->node->logger, LOG_INFO, "http_listening", "address=%s", http->listener[i].address);
     }
     uv_timer_start(&http->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
     return ASSENT_OK;

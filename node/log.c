@@ -43,10 +43,12 @@ static size_t key_length(const char *s)
     return n > 0 && s[n] == '=' ? n : 0;
 }
 
-/* Where the value that starts at `s` ends: before ` key=` or at the end of the text. */
+/* Where the value that starts at `s` ends: behind its closing quote, before ` key=`, or at the end. */
 static size_t value_length(const char *s)
 {
     size_t n = 0;
+    if (*s == '"' && strchr(s + 1, '"') != NULL)
+        return (size_t)(strchr(s + 1, '"') - s) + 1;
     while (s[n] != 0 && !(s[n] == ' ' && key_length(s + n + 1) > 0))
         n++;
     return n;
@@ -76,10 +78,11 @@ static void put_pairs(struct text *out, const char *details)
         text_char(out, ',');
         json_quote(out, (struct assent_bytes){(const uint8_t *)name, key > 0 ? key : strlen(name)});
         text_char(out, ':');
+        bool quoted = size >= 2 && value[0] == '"' && value[size - 1] == '"';
         if (is_number(value, size))
             text_put(out, value, size);
         else
-            json_quote(out, (struct assent_bytes){(const uint8_t *)value, size});
+            json_quote(out, (struct assent_bytes){(const uint8_t *)value + quoted, quoted ? size - 2 : size});
         s = value + size;
         while (*s == ' ')
             s++;
@@ -105,7 +108,7 @@ void log_format(const struct log *log, enum log_level level, const char *event, 
     text_char(out, '}');
 }
 
-void log_event(const struct log *log, enum log_level level, const char *event, const char *format, ...)
+void log_write(const struct log *log, enum log_level level, const char *event, const char *format, ...)
 {
     if (level < log->level)
         return;

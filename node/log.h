@@ -20,9 +20,9 @@ struct log {
 /* Longest line; what does not fit is cut. */
 #define LOG_LINE_BYTES_MAX 2048
 
-/* Write one event.  `event` is a fixed name; the format yields `key=value ...`, where a value reaches to the
- * next ` key=`. */
-void log_event(const struct log *log, enum log_level level, const char *event, const char *format, ...)
+/* Write one event.  `event` is a fixed name; the format yields `key=value ...`, where a value stands in
+ * double quotes or reaches to the next ` key=`. */
+void log_write(const struct log *log, enum log_level level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
 /* The line alone, without its newline; for tests.  `time_us` is microseconds since 1970. */

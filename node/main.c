@@ -87,7 +87,7 @@ static void on_signal(uv_signal_t *signal, int number)
 {
     struct node *node = signal->data;
     if (node->state != NODE_RUNNING) {
-        log_event(&node->logger, LOG_WARNING, "killed", "signal=%d reason=asked twice to stop", number);
+        log_write(&node->logger, LOG_WARNING, "killed", "signal=%d reason=asked twice to stop", number);
         _Exit(128 + number);
     }
     node_stop(node);

@@ -272,7 +272,7 @@ static int app_restore(void *data, const struct raftlog_snapshot *snapshot)
     pthread_mutex_lock(&node->sm_mutex);
     int status = sm_restore(node->sm, snapshot->path, err, sizeof err);
     pthread_mutex_unlock(&node->sm_mutex);
-    log_event(&node->logger, status == ASSENT_OK ? LOG_INFO : LOG_ERROR, "snapshot_restored",
+    log_write(&node->logger, status == ASSENT_OK ? LOG_INFO : LOG_ERROR, "snapshot_restored",
               "index=%llu size=%llu status=%s reason=%s", (unsigned long long)snapshot->index,
               (unsigned long long)snapshot->size, assent_error_name(status), err);
     return status;
@@ -287,7 +287,7 @@ static void app_role(void *data, enum raftlog_role role, uint64_t term, uint64_t
     node->leader = leader;
     node->ready = ready;
     node->role_changed = true;
-    log_event(&node->logger, LOG_INFO, "role", "role=%s term=%llu leader=%llu ready=%d", names[role],
+    log_write(&node->logger, LOG_INFO, "role", "role=%s term=%llu leader=%llu ready=%d", names[role],
               (unsigned long long)term, (unsigned long long)leader, ready);
     node_wake(node);
 }
@@ -301,14 +301,14 @@ static void app_post(void *data, uint64_t from, struct assent_bytes message)
 static void app_event(void *data, int level, const char *event, const char *details)
 {
     struct node *node = data;
-    log_event(&node->logger, (enum log_level)level, event, "%s", details);
+    log_write(&node->logger, (enum log_level)level, event, "%s", details);
 }
 
 /* The replica cannot go on.  The state is rebuilt from log and snapshot at the next start. */
 static void app_broken(void *data, const char *reason)
 {
     struct node *node = data;
-    log_event(&node->logger, LOG_ERROR, "broken", "reason=%s", reason);
+    log_write(&node->logger, LOG_ERROR, "broken", "reason=%s", reason);
     _exit(NODE_EXIT_BROKEN);
 }
 
@@ -351,7 +351,7 @@ static int report_propose(void *data, struct assent_bytes command, void *ticket)
 static void report_failed(void *data, const struct executor_failure *f)
 {
     struct node *node = data;
-    log_event(&node->logger, LOG_WARNING, "branch_call_failed",
+    log_write(&node->logger, LOG_WARNING, "branch_call_failed",
               "txn=%.*s branch=%.*s op=%s attempt=%u err=%s", (int)f->xid.size, (const char *)f->xid.base,
               (int)f->branch.size, (const char *)f->branch.base, f->op, f->attempt, f->error);
 }
@@ -370,7 +370,7 @@ static void on_transfer(struct raftlog_member *req, int status, const char *deta
 {
     struct node *node = req->data;
     node->transfer_pending = false;
-    log_event(&node->logger, LOG_INFO, "leadership_handed_over", "status=%s detail=%s",
+    log_write(&node->logger, LOG_INFO, "leadership_handed_over", "status=%s detail=%s",
               assent_error_name(status), detail != NULL ? detail : "");
 }
 
@@ -378,7 +378,7 @@ void node_stop(struct node *node)
 {
     if (node->state != NODE_RUNNING)
         return;
-    log_event(&node->logger, LOG_INFO, "stopping", "%s", "");
+    log_write(&node->logger, LOG_INFO, "stopping", "%s", "");
     move(node, NODE_HANDING_OVER);
     http_quiesce(node->http);
     rpc_quiesce(node->rpc);
@@ -454,7 +454,7 @@ void node_close(struct node *node)
     pthread_mutex_destroy(&node->sm_mutex);
     free(node->batch);
     close(node->lock_fd);
-    log_event(&node->logger, LOG_INFO, "stopped", "%s", "");
+    log_write(&node->logger, LOG_INFO, "stopped", "%s", "");
 }
 
 /* ---- opening
@@ -644,7 +644,7 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config, c
     }
     rpc_serve(node->rpc);
     uv_check_start(&node->turn, on_turn);
-    log_event(&node->logger, LOG_INFO, "started", "version=%s name=%s data=%s raft=%s applied=%llu",
+    log_write(&node->logger, LOG_INFO, "started", "version=%s name=%s data=%s raft=%s applied=%llu",
               NODE_VERSION, config->name, config->data, config->raft_listen,
               (unsigned long long)node->applied_index);
     node_wake(node);

@@ -347,7 +347,7 @@ static void end_connection(struct rpc_connection *c)
 static void refuse(struct rpc_connection *c, uint64_t id, const char *why)
 {
     c->rpc->metrics.malformed++;
-    log_event(&c->rpc->node->logger, LOG_WARNING, "rpc_refused", "peer=%s reason=%s", c->peer, why);
+    log_write(&c->rpc->node->logger, LOG_WARNING, "rpc_refused", "peer=%s reason=%s", c->peer, why);
     put_failed(c, id, ASSENT_PROTOCOL, why);
     end_connection(c);
 }
@@ -670,7 +670,7 @@ const char *rpc_address(const struct rpc *rpc)
 void rpc_serve(struct rpc *rpc)
 {
     for (uint32_t i = 0; i < rpc->listeners; i++)
-        log_event(&rpc->node->logger, LOG_INFO, "rpc_listening", "address=%s", rpc->listener[i].address);
+        log_write(&rpc->node->logger, LOG_INFO, "rpc_listening", "address=%s", rpc->listener[i].address);
     uv_timer_start(&rpc->sweep, on_sweep, SWEEP_MS, SWEEP_MS);
 }
 
