@@ -1,0 +1,149 @@
+/* The table of figures: each measured several times on one local cluster, medians beside their targets. */
+#include "assent_bench.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+enum figure { PER_SECOND, P50_MS, P99_MS };
+
+static const char *const figure_names[] = {[PER_SECOND] = "/s", [P50_MS] = "ms p50", [P99_MS] = "ms p99"};
+
+/* A load, and what is expected of it.  A row with the same load as the one before reuses its runs. */
+static const struct row {
+    const char *what;
+    void (*load)(const struct bench_options *, struct bench_result *);
+    const char *op;
+    uint32_t connections, pipeline;
+    enum figure figure;
+    double target;
+    bool at_most;
+} rows[] = {
+    {"http tick, 1 connection", bench_http, "tick", 1, 0, P50_MS, 0.6, true},
+    {"http tick, 64 connections", bench_http, "tick", 64, 0, PER_SECOND, 20000, false},
+    {"http tick, 256 connections", bench_http, "tick", 256, 0, PER_SECOND, 25000, false},
+    {"http tick, 256 connections", bench_http, "tick", 256, 0, P99_MS, 30, true},
+    {"http current, 64 connections", bench_http, "current", 64, 0, PER_SECOND, 35000, false},
+    {"native tick, pipelined", bench_native, "tick", 1, 4096, PER_SECOND, 100000, false},
+    {"tso strict, libassent", bench_tso, "", 1, 16384, PER_SECOND, 2000000, false},
+};
+enum { ROWS = sizeof rows / sizeof rows[0] };
+
+static double value_of(const struct bench_result *r, enum figure figure)
+{
+    switch (figure) {
+    case PER_SECOND:
+        return r->per_second;
+    case P50_MS:
+        return (double)histogram_at(&r->latency, 0.5) / 1e6;
+    case P99_MS:
+        return (double)histogram_at(&r->latency, 0.99) / 1e6;
+    }
+    return 0;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, uint32_t n)
+{
+    qsort(values, n, sizeof values[0], by_size);
+    return n % 2 != 0 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+static bool print_row(const struct bench_options *o, const char *what, double measured, double target,
+                      bool at_most, const char *unit, uint64_t errors)
+{
+    bool good = (at_most ? measured <= target : measured >= target) && errors == 0;
+    if (o->json) {
+        printf(
+            "{\"figure\":\"%s\",\"unit\":\"%s\",\"target\":%g,\"measured\":%g,\"errors\":%llu,\"met\":%s}\n",
+            what, unit, target, measured, (unsigned long long)errors, good ? "true" : "false");
+    } else {
+        printf("| %-30s | %s %10.6g %-6s | %12.6g | %6llu | %-6s |\n", what, at_most ? "<=" : ">=", target,
+               unit, measured, (unsigned long long)errors, good ? "yes" : "NO");
+    }
+    return good;
+}
+
+static void print_machine(void)
+{
+    char line[256], model[200] = "unknown";
+    struct utsname kernel;
+    uname(&kernel);
+    FILE *f = fopen("/proc/cpuinfo", "r");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL) {
+        if (sscanf(line, "model name : %199[^\n]", model) == 1) {
+            break;
+        }
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    printf("machine: %ld cores, %s, %s %s; three nodes and the load share them\n",
+           sysconf(_SC_NPROCESSORS_ONLN), model, kernel.sysname, kernel.release);
+}
+
+/* Both addresses of one row's load are in the cluster; the load finds the leader. */
+static bool run_rows(const struct bench_options *o, struct bench_cluster *c)
+{
+    static struct bench_result results[BENCH_RUNS_MAX];
+    bool good = true;
+    for (int i = 0; i < ROWS && !bench_stopped(); i++) {
+        const struct row *row = &rows[i];
+        bool again = i > 0 && row->load == rows[i - 1].load && row->connections == rows[i - 1].connections &&
+                     strcmp(row->op, rows[i - 1].op) == 0;
+        double values[BENCH_RUNS_MAX];
+        uint64_t errors = 0;
+        for (uint32_t run = 0; run < o->runs && !bench_stopped(); run++) {
+            struct bench_options load = *o;
+            load.op = row->op;
+            load.connections = row->connections;
+            load.pipeline = row->pipeline;
+            load.endpoints = row->load == bench_http ? c->http_list : c->native_list;
+            if (!again) {
+                row->load(&load, &results[run]);
+            }
+            values[run] = value_of(&results[run], row->figure);
+            errors += results[run].errors;
+        }
+        if (!bench_stopped()) {
+            good &= print_row(o, row->what, median(values, o->runs), row->target, row->at_most,
+                              figure_names[row->figure], errors);
+        }
+    }
+    return good;
+}
+
+bool bench_all(const struct bench_options *o)
+{
+    static struct bench_result failover;
+    uint64_t anonymous;
+    struct bench_cluster *c = cluster_start(o);
+    uint64_t idle = bench_idle(o, c, &anonymous);
+    if (!o->json) {
+        print_machine();
+        printf("%u runs of %g s each, medians; default durability; HTTP/JSON, one replicated write per "
+               "request\n\n",
+               o->runs, o->seconds);
+        printf(
+            "| figure                         | target               |     measured | errors | met    |\n"
+            "|--------------------------------|----------------------|--------------|--------|--------|\n");
+    }
+    bool good = run_rows(o, c);
+    if (!bench_stopped()) {
+        bench_failover(o, c, &failover);
+    }
+    if (!bench_stopped()) {
+        good &= print_row(o, "kill -9 to the next write", (double)histogram_at(&failover.latency, 0.99) / 1e9,
+                          1.5, true, "s p99", failover.errors);
+        good &= print_row(o, "idle node, resident", (double)idle / 1e6, 30, true, "MB", 0);
+    }
+    cluster_stop(c);
+    return good;
+}
