@@ -42,8 +42,8 @@ int core_new(struct core **core, const struct core_config *config, const struct 
     raft_set_heartbeat_timeout(&c->raft, config->heartbeat_ms);
     raft_set_pre_vote(&c->raft, config->pre_vote);
     raft_set_max_inflight_entries(&c->raft, config->inflight_entries);
-    /* An InstallSnapshot carries a manifest only, so repeating it is cheap; and the library, once it has a newer
-     * snapshot than the one it offered, ignores rejections until this time has passed. */
+    /* An InstallSnapshot carries a manifest only, so repeating it is cheap; and the library, once it has a
+     * newer snapshot than the one it offered, ignores rejections until this time has passed. */
     raft_set_install_snapshot_timeout(&c->raft, 2 * config->election_ms);
     raft_set_max_catch_up_rounds(&c->raft, CATCH_UP_ROUNDS);
     raft_set_max_catch_up_round_duration(&c->raft, CATCH_UP_ROUND_MS);

@@ -255,6 +255,9 @@ static void send_all(struct core *c, const struct raft_update *u)
         case RAFT_APPEND_ENTRIES_RESULT:
             guard_reply(&c->guard, &c->raft, c->input_stale, &m->append_entries_result);
             break;
+        case RAFT_REQUEST_VOTE_RESULT:
+            guard_vote_reply(&c->guard, &c->raft, &m->request_vote_result);
+            break;
         default:
             break;
         }

@@ -233,6 +233,13 @@ void guard_reply(struct guard *g, const struct raft *r, bool stale, struct raft_
     }
 }
 
+void guard_vote_reply(struct guard *g, const struct raft *r, struct raft_request_vote_result *result)
+{
+    if (act(g, GUARD_PRE_VOTE, result->pre_vote && !result->vote_granted && result->term < r->current_term)) {
+        result->term = r->current_term;
+    }
+}
+
 /* ---- membership */
 
 static const struct raft_server *server_of(const struct raft_configuration *c, uint64_t id)

@@ -34,7 +34,8 @@ enum guard_number {
     GUARD_TRANSFER = 13,        /* G13: TimeoutNow is sent once and ignored by a target that is behind */
     GUARD_INPUT = 14,           /* G14: fields the library only asserts */
     GUARD_CONFLICT = 15,        /* G15: conflicting tails unwound one index per round trip */
-    GUARD_NR = 16,
+    GUARD_PRE_VOTE = 16,        /* G16: a refused pre-vote hides the refuser's higher term */
+    GUARD_NR = 17,
 };
 
 struct guard {
@@ -87,6 +88,12 @@ uint64_t guard_append_confirms(struct guard *g, const struct raft *r, const stru
  * rejection's hint is lowered to the end of the term before the conflicting one (G15). */
 void guard_reply(struct guard *g, const struct raft *r, bool stale,
                  struct raft_append_entries_result *result);
+
+/* A vote result on its way out.  The library answers a pre-vote with the term that was asked about, so a
+ * candidate with the longer log never learns that the other voter's term is higher, and the other one, whose
+ * log is shorter, is never elected: with the third voter down, two live nodes refuse each other for ever.  A
+ * refusal carries our term instead, and the candidate moves up to it (G16). */
+void guard_vote_reply(struct guard *g, const struct raft *r, struct raft_request_vote_result *result);
 
 /* ---- membership */
 

@@ -176,12 +176,35 @@ static struct entry *change_entry(const struct raft_configuration *conf)
     return e;
 }
 
+/* Would a majority of the voters that remain answer?  Otherwise the change could not be committed, nor
+ * anything after it. */
+static bool quorum_answers(const struct core *c, const struct raft_configuration *next)
+{
+    uint32_t voters = 0, answering = 0;
+    for (unsigned i = 0; i < next->n; i++) {
+        if (next->servers[i].role != RAFT_VOTER) {
+            continue;
+        }
+        const struct core_peer *peer = core_peer((struct core *)(uintptr_t)c, next->servers[i].id);
+        voters++;
+        answering += next->servers[i].id == c->config.id ||
+                     (peer != NULL && c->now_ms < peer->heard_ms + 2 * (uint64_t)c->config.election_ms);
+    }
+    return 2 * answering > voters;
+}
+
 static void submit_change(struct core *c)
 {
     struct raft_configuration next;
     int refusal = 0;
     if (next_configuration(c, &next) != 0) {
         end(c, ASSENT_NOMEM, "out of memory");
+        return;
+    }
+    if (!quorum_answers(c, &next)) {
+        raft_configuration_close(&next);
+        end(c, ASSENT_UNREACHABLE,
+            "too few of the voters that would remain answer; the change could not commit");
         return;
     }
     bool allowed = guard_change_step(&c->guard, &c->raft.configuration, &next);

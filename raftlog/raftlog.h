@@ -265,7 +265,7 @@ struct raftlog_metrics {
         bytes_sent, bytes_received;
     uint64_t reads, read_rounds, snapshots_taken, snapshots_installed, snapshot_chunks_sent,
         entries_refused_skew;
-    uint64_t guard[16]; /* times guard Gn acted, by number */
+    uint64_t guard[17]; /* times guard Gn acted, by number (1..16), see guard.h */
 };
 const struct raftlog_metrics *raftlog_metrics(const struct raftlog *log);
 

@@ -52,7 +52,8 @@ struct node {
     uint64_t ticks;
     uint64_t seen_commit;
     bool seen_leader;
-    uint64_t guards[16];
+    uint32_t seen_voters; /* bit i: node i votes */
+    uint64_t guards[17];
     bool cut[CLUSTER_NODES_MAX + 1]; /* cut[to]: what we send there is lost */
 };
 
@@ -596,25 +597,39 @@ static void io_event(void *data, int level, const char *event, const char *detai
     }
 }
 
-/* A leader may count an entry committed only when a majority of voters has it on disk. */
-static void check_commit(struct cluster *c, struct node *n, const struct raftlog_status *s)
+static uint32_t voters_of(const struct node *n)
 {
     const struct raft_configuration *conf = core_configuration(n->core);
-    uint64_t term = core_term_at(n->core, s->commit_index);
-    uint32_t voters = 0, holders = 0;
+    uint32_t voters = 0;
     for (unsigned i = 0; i < conf->n; i++) {
-        if (conf->servers[i].role != RAFT_VOTER) {
-            continue;
-        }
-        const struct disk *d = &node_of(c, (uint32_t)conf->servers[i].id)->disk;
-        const struct entry *e = disk_entry(d, s->commit_index);
-        voters++;
-        holders +=
-            (e != NULL && e->term == term) || (d->has_snapshot && d->snapshot.index >= s->commit_index);
+        voters |= conf->servers[i].role == RAFT_VOTER ? 1U << conf->servers[i].id : 0;
     }
-    if (2 * holders <= voters) {
-        fail(c, "node %u committed %llu (term %llu) with %u of %u disks", n->id,
-             (unsigned long long)s->commit_index, (unsigned long long)term, holders, voters);
+    return voters;
+}
+
+static bool majority_holds(struct cluster *c, uint32_t voters, uint64_t index, uint64_t term)
+{
+    uint32_t n = 0, holders = 0;
+    for (uint32_t id = 1; id <= c->o.nodes; id++) {
+        const struct disk *d = &c->nodes[id].disk;
+        const struct entry *e = disk_entry(d, index);
+        if ((voters & 1U << id) != 0) {
+            n++;
+            holders += (e != NULL && e->term == term) || (d->has_snapshot && d->snapshot.index >= index);
+        }
+    }
+    return 2 * holders > n;
+}
+
+/* A leader may count an entry committed only when a majority of voters has it on disk.  One call may commit
+ * and then begin the next change, so the voters before the call will do. */
+static void check_commit(struct cluster *c, struct node *n, const struct raftlog_status *s)
+{
+    uint64_t term = core_term_at(n->core, s->commit_index);
+    if (!majority_holds(c, voters_of(n), s->commit_index, term) &&
+        !majority_holds(c, n->seen_voters, s->commit_index, term)) {
+        fail(c, "node %u committed %llu (term %llu) without a majority of disks", n->id,
+             (unsigned long long)s->commit_index, (unsigned long long)term);
     }
 }
 
@@ -663,6 +678,7 @@ static void after(struct cluster *c, struct node *n)
     }
     n->seen_leader = leader;
     n->seen_commit = s.commit_index;
+    n->seen_voters = voters_of(n);
     if (c->o.snapshot_every > 0 && !s.installing && n->applied >= n->snapshot_asked + c->o.snapshot_every &&
         n->applied > 0 && core_term_at(n->core, n->applied) != 0) {
         take_snapshot(c, n);
@@ -1003,7 +1019,7 @@ static void take_down(struct cluster *c, struct node *n, uint32_t survive)
     disk_shift(&n->disk, n->disk.queued);
     n->disk.committing = 0;
     core_metrics(n->core, &metrics);
-    for (uint32_t i = 0; i < 16; i++) {
+    for (uint32_t i = 0; i < 17; i++) {
         n->guards[i] += metrics.guard[i];
     }
     core_close(n->core);
