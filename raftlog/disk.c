@@ -22,19 +22,14 @@
 #include <unistd.h>
 
 #include "assent/error.h"
+#include "fault.h"
 #include "writer.h"
 
 #define MAP_BYTES_DEFAULT (UINT64_C(16) << 30)
 /* How old the answer of disk_free_bytes() may be. */
 #define FREE_AGE_MS 500
 
-/* The end of every sentence about damage. */
-#define READMIT                                                                                              \
-    "Nothing was changed. Do not restart this node with this data: remove it from the cluster, wipe its "    \
-    "directory and add it as a new non-voter with a new id; it then fetches everything from the others"
-
-__attribute__((format(printf, 4, 5))) static int refuse(int error, char *err, size_t err_size,
-                                                        const char *format, ...)
+int disk_refuse(int error, char *err, size_t err_size, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
@@ -73,15 +68,16 @@ static int lock_directory(struct disk *d, char *err, size_t err_size)
     snprintf(path, sizeof path, "%s/lock", d->dir);
     d->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
     if (d->lock_fd < 0) {
-        return refuse(logdb_error(errno), err, err_size, "%s cannot be opened: %s", path, strerror(errno));
+        return disk_refuse(logdb_error(errno), err, err_size, "%s cannot be opened: %s", path,
+                           strerror(errno));
     }
     if (flock(d->lock_fd, LOCK_EX | LOCK_NB) != 0) {
         if (errno != EWOULDBLOCK) {
-            return refuse(ASSENT_IO, err, err_size, "%s cannot be locked: %s", path, strerror(errno));
+            return disk_refuse(ASSENT_IO, err, err_size, "%s cannot be locked: %s", path, strerror(errno));
         }
         ssize_t got = pread(d->lock_fd, text, sizeof text - 1, 0);
         text[got > 0 ? strspn(text, "0123456789") : 0] = '\0';
-        return refuse(
+        return disk_refuse(
             ASSENT_BUSY, err, err_size,
             "directory %s is in use by process %s: stop it first, or give this node its own directory",
             d->dir, text[0] != '\0' ? text : "unknown");
@@ -99,12 +95,13 @@ static int bad_record(const struct disk *d, const char *name, int rc, char *err,
 {
     const char *what = rc == ENOENT ? "is missing" : logdb_sentence(rc);
     int error = rc == ENOENT ? ASSENT_CORRUPT : logdb_error(rc);
-    return refuse(error, err, err_size, "record '%s' of the log in %s: %s. " READMIT, name, d->dir, what);
+    return disk_refuse(error, err, err_size, "record '%s' of the log in %s: %s. " DISK_READMIT, name, d->dir,
+                       what);
 }
 
 /* The records of a directory.  Format is written when it is made; identity and vote together at bootstrap, so
  * none or both of them are there, and never without the first. */
-static int read_records(struct disk *d, struct MDB_txn *txn, bool *formatted, char *err, size_t err_size)
+static int read_records(struct disk *d, struct MDB_txn *txn, char *err, size_t err_size)
 {
     struct disk_state *s = &d->state;
     uint64_t format = 0, identity[3] = {0}, vote[2] = {0};
@@ -112,13 +109,13 @@ static int read_records(struct disk *d, struct MDB_txn *txn, bool *formatted, ch
     int rc_identity = logdb_get_record(&d->db, txn, RECORD_IDENTITY, identity, 3);
     int rc_vote = logdb_get_record(&d->db, txn, RECORD_VOTE, vote, 2);
     if (rc_format == 0 && format != DISK_FORMAT) {
-        return refuse(ASSENT_FOREIGN, err, err_size,
-                      "the log in %s has format %" PRIu64
-                      ", this program reads format %d: use the version of assent that wrote it",
-                      d->dir, format, DISK_FORMAT);
+        return disk_refuse(ASSENT_FOREIGN, err, err_size,
+                           "the log in %s has format %" PRIu64
+                           ", this program reads format %d: use the version of assent that wrote it",
+                           d->dir, format, DISK_FORMAT);
     }
     s->pristine = rc_identity == ENOENT && rc_vote == ENOENT;
-    *formatted = rc_format == 0;
+    d->formatted = rc_format == 0;
     if (rc_format != 0 && (rc_format != ENOENT || !s->pristine)) {
         return bad_record(d, RECORD_FORMAT, rc_format, err, err_size);
     }
@@ -144,13 +141,13 @@ static int read_manifest(struct disk *d, struct MDB_txn *txn, char *err, size_t 
         return 0;
     }
     if (rc != 0) {
-        return refuse(logdb_error(rc), err, err_size,
-                      "the newest snapshot record of the log in %s: %s. " READMIT, d->dir,
-                      logdb_sentence(rc));
+        return disk_refuse(logdb_error(rc), err, err_size,
+                           "the newest snapshot record of the log in %s: %s. " DISK_READMIT, d->dir,
+                           logdb_sentence(rc));
     }
     d->newest = manifest_copy(&manifest);
     if (d->newest == NULL) {
-        return refuse(ASSENT_NOMEM, err, err_size, "out of memory");
+        return disk_refuse(ASSENT_NOMEM, err, err_size, "out of memory");
     }
     d->state.has_snapshot = true;
     d->state.snapshot = *d->newest;
@@ -169,33 +166,37 @@ static int read_bounds(struct disk *d, struct MDB_txn *txn, char *err, size_t er
         rc = logdb_entry_bytes(&d->db, txn, &d->used_bytes);
     }
     if (rc != 0) {
-        return refuse(logdb_error(rc), err, err_size, "the log in %s: %s. " READMIT, d->dir,
-                      logdb_sentence(rc));
+        return disk_refuse(logdb_error(rc), err, err_size, "the log in %s: %s. " DISK_READMIT, d->dir,
+                           logdb_sentence(rc));
     }
     if (b.count == 0) {
         b.first = base + 1;
         b.last = base;
     } else if (b.first == 0 || b.last < b.first || b.count != b.last - b.first + 1) {
-        return refuse(ASSENT_CORRUPT, err, err_size,
-                      "the log in %s holds %" PRIu64 " entries between index %" PRIu64 " and %" PRIu64
-                      ": some are missing. " READMIT,
-                      d->dir, b.count, b.first, b.last);
+        return disk_refuse(ASSENT_CORRUPT, err, err_size,
+                           "the log in %s holds %" PRIu64 " entries between index %" PRIu64 " and %" PRIu64
+                           ": some are missing. " DISK_READMIT,
+                           d->dir, b.count, b.first, b.last);
     } else if (b.first > base + 1 || b.last < base) {
-        return refuse(ASSENT_CORRUPT, err, err_size,
-                      "the log in %s holds entries %" PRIu64 " to %" PRIu64
-                      " but its newest snapshot ends at %" PRIu64 ": what lies between is missing. " READMIT,
-                      d->dir, b.first, b.last, base);
+        return disk_refuse(ASSENT_CORRUPT, err, err_size,
+                           "the log in %s holds entries %" PRIu64 " to %" PRIu64
+                           " but its newest snapshot ends at %" PRIu64
+                           ": what lies between is missing. " DISK_READMIT,
+                           d->dir, b.first, b.last, base);
     }
     s->first_index = b.first;
     s->last_index = b.last;
     if (s->pristine && (b.count != 0 || s->has_snapshot)) {
-        return refuse(ASSENT_CORRUPT, err, err_size,
-                      "the log in %s has entries or snapshots but no record of whose they are. " READMIT,
-                      d->dir);
+        return disk_refuse(
+            ASSENT_CORRUPT, err, err_size,
+            "the log in %s has entries or snapshots but no record of whose they are. " DISK_READMIT, d->dir);
     }
     d->extent = (struct extent){.first = b.first,
                                 .last = b.last,
-                                .last_term = s->snapshot.term,
+                                .last_term = b.count != 0 ? b.last_term : s->snapshot.term,
+                                .last_crc = b.last_crc,
+                                .term = s->term,
+                                .vote = s->vote,
                                 .snapshot_index = base,
                                 .bytes = d->used_bytes};
     return 0;
@@ -204,12 +205,11 @@ static int read_bounds(struct disk *d, struct MDB_txn *txn, char *err, size_t er
 static int read_state(struct disk *d, char *err, size_t err_size)
 {
     struct MDB_txn *txn;
-    bool formatted = false;
     int rc = logdb_begin(&d->db, false, &txn);
     if (rc != 0) {
-        return refuse(logdb_error(rc), err, err_size, "the log in %s: %s", d->dir, logdb_sentence(rc));
+        return disk_refuse(logdb_error(rc), err, err_size, "the log in %s: %s", d->dir, logdb_sentence(rc));
     }
-    int error = read_records(d, txn, &formatted, err, err_size);
+    int error = read_records(d, txn, err, err_size);
     if (error == 0) {
         error = read_manifest(d, txn, err, err_size);
     }
@@ -217,15 +217,42 @@ static int read_state(struct disk *d, char *err, size_t err_size)
         error = read_bounds(d, txn, err, err_size);
     }
     logdb_abort(txn);
-    if (error == 0 && !formatted) {
-        struct op op = {.type = OP_PUT, .record = RECORD_FORMAT, .fields = {DISK_FORMAT}, .n = 1};
-        rc = writer_now(d, &op);
-        if (rc != 0) {
-            error = refuse(logdb_error(rc), err, err_size, "the log in %s cannot be written: %s", d->dir,
-                           logdb_sentence(rc));
-        }
-    }
     return error;
+}
+
+static int write_format(struct disk *d, char *err, size_t err_size)
+{
+    if (d->formatted) {
+        return 0;
+    }
+    struct op op = {.type = OP_PUT, .record = RECORD_FORMAT, .fields = {DISK_FORMAT}, .n = 1};
+    int rc = writer_now(d, &op);
+    if (rc != 0) {
+        return disk_refuse(logdb_error(rc), err, err_size, "the log in %s cannot be written: %s", d->dir,
+                           logdb_sentence(rc));
+    }
+    d->formatted = true;
+    return 0;
+}
+
+/* Is this the log this directory had, and not an older state of it? */
+static int check_witness(struct disk *d, char *err, size_t err_size)
+{
+    char path[1100];
+    struct witness_note noted, found = writer_note(d);
+    snprintf(path, sizeof path, "%s/log/witness", d->dir);
+    int rc = witness_open(&d->witness, path);
+    if (rc != 0) {
+        return disk_refuse(logdb_error(rc), err, err_size, "%s cannot be opened: %s", path, strerror(rc));
+    }
+    if (!witness_newest(&d->witness, &noted) || witness_agrees(&noted, &found)) {
+        return 0;
+    }
+    return disk_refuse(ASSENT_CORRUPT, err, err_size,
+                       "the log in %s ends with entry %" PRIu64 " at commit %" PRIu64 " and term %" PRIu64
+                       ", but it once held entry %" PRIu64 " at commit %" PRIu64 " and term %" PRIu64
+                       ": it was restored from a copy, or the disk lost writes. " DISK_READMIT,
+                       d->dir, found.last, found.commit, found.term, noted.last, noted.commit, noted.term);
 }
 
 static struct disk *disk_new(const struct disk_config *config)
@@ -251,6 +278,7 @@ void disk_free(struct disk *d)
 {
     writer_drop(d->queue.head);
     logdb_close(&d->db);
+    witness_close(&d->witness);
     if (d->lock_fd >= 0) {
         close(d->lock_fd); /* the lock goes with it */
     }
@@ -263,36 +291,71 @@ void disk_free(struct disk *d)
     free(d);
 }
 
+int disk_fault(struct disk *d, int number, char *err, size_t err_size)
+{
+    /* LMDB was left in the middle of a call: its handle is given up, not closed.  The process is about to
+     * exit. */
+    d->db.env = NULL;
+    return disk_refuse(
+        ASSENT_CORRUPT, err, err_size,
+        "the log in %s cannot be read: a page is damaged or the device failed (%s). " DISK_READMIT, d->dir,
+        strsignal(number));
+}
+
+struct reading {
+    struct disk *disk;
+    const char *path;
+    char *err;
+    size_t err_size;
+    int error;
+};
+
+/* Everything about opening that touches LMDB's pages. */
+static void read_directory(void *data)
+{
+    struct reading *r = data;
+    const struct disk_config *config = &r->disk->config;
+    uint64_t map = config->map_bytes != 0 ? config->map_bytes : MAP_BYTES_DEFAULT;
+    r->error = logdb_open(&r->disk->db, r->path, map, config->presize_bytes, r->err, r->err_size);
+    size_t used = strlen(r->err);
+    if (r->error == ASSENT_CORRUPT && used < r->err_size) {
+        snprintf(r->err + used, r->err_size - used, ". " DISK_READMIT);
+    } else if (r->error == ASSENT_FOREIGN && used < r->err_size) {
+        snprintf(r->err + used, r->err_size - used, ". Use the version of assent that wrote it");
+    }
+    if (r->error == 0) {
+        r->error = read_state(r->disk, r->err, r->err_size);
+    }
+}
+
 int disk_open(struct disk **disk, const struct disk_config *config, char *err, size_t err_size)
 {
     char log[1100];
     *disk = NULL;
     if (strlen(config->dir) >= sizeof(((struct disk *)0)->dir)) {
-        return refuse(ASSENT_INVALID, err, err_size, "the name of the data directory is too long");
+        return disk_refuse(ASSENT_INVALID, err, err_size, "the name of the data directory is too long");
     }
     struct disk *d = disk_new(config);
     if (d == NULL) {
-        return refuse(ASSENT_NOMEM, err, err_size, "out of memory");
+        return disk_refuse(ASSENT_NOMEM, err, err_size, "out of memory");
     }
     snprintf(log, sizeof log, "%s/log", d->dir);
     int rc = make_directories(log);
     int error =
-        rc == 0 ? 0 : refuse(logdb_error(rc), err, err_size, "%s cannot be made: %s", log, strerror(rc));
+        rc == 0 ? 0 : disk_refuse(logdb_error(rc), err, err_size, "%s cannot be made: %s", log, strerror(rc));
     if (error == 0) {
         error = lock_directory(d, err, err_size);
     }
     if (error == 0) {
-        uint64_t map = config->map_bytes != 0 ? config->map_bytes : MAP_BYTES_DEFAULT;
-        error = logdb_open(&d->db, log, map, config->presize_bytes, err, err_size);
-        size_t used = strlen(err);
-        if (error == ASSENT_CORRUPT && used < err_size) {
-            snprintf(err + used, err_size - used, ". %s", READMIT);
-        } else if (error == ASSENT_FOREIGN && used < err_size) {
-            snprintf(err + used, err_size - used, ". Use the version of assent that wrote it");
-        }
+        struct reading r = {d, log, err, err_size, 0};
+        int fault = fault_catch(read_directory, &r);
+        error = fault == 0 ? r.error : disk_fault(d, fault, err, err_size);
     }
     if (error == 0) {
-        error = read_state(d, err, err_size);
+        error = check_witness(d, err, err_size);
+    }
+    if (error == 0) {
+        error = write_format(d, err, err_size);
     }
     if (error != 0) {
         disk_free(d);
@@ -311,6 +374,7 @@ const struct disk_state *disk_state(const struct disk *disk)
 
 struct load {
     struct disk *disk;
+    int rc; /* of the walk */
     int (*cb)(void *data, struct entry *entry);
     void *data;
     uint64_t next, term; /* expected index; term of the entry before */
@@ -321,9 +385,15 @@ struct load {
 
 static int bad_entry(struct load *l, uint64_t index, const char *what)
 {
-    l->error = refuse(ASSENT_CORRUPT, l->err, l->err_size, "entry %" PRIu64 " of the log in %s %s. " READMIT,
-                      index, l->disk->dir, what);
+    l->error = disk_refuse(ASSENT_CORRUPT, l->err, l->err_size,
+                           "entry %" PRIu64 " of the log in %s %s. " DISK_READMIT, index, l->disk->dir, what);
     return l->error;
+}
+
+static int give_entry(void *data, void *entry)
+{
+    struct load *l = data;
+    return l->cb(l->data, entry);
 }
 
 static int load_entry(void *data, uint64_t index, struct assent_bytes value)
@@ -336,7 +406,7 @@ static int load_entry(void *data, uint64_t index, struct assent_bytes value)
     }
     int rc = logdb_decode(index, value, &e);
     if (rc == ENOMEM) {
-        l->error = refuse(ASSENT_NOMEM, l->err, l->err_size, "out of memory at entry %" PRIu64, index);
+        l->error = disk_refuse(ASSENT_NOMEM, l->err, l->err_size, "out of memory at entry %" PRIu64, index);
         return rc;
     }
     if (rc != 0) {
@@ -361,195 +431,44 @@ static int load_entry(void *data, uint64_t index, struct assent_bytes value)
         entry_unref(e);
         return 0;
     }
-    l->error = l->cb(l->data, e);
+    l->error = fault_outside(give_entry, l, e);
     return l->error;
+}
+
+static void walk(void *data)
+{
+    struct load *l = data;
+    struct MDB_txn *txn;
+    l->rc = logdb_begin(&l->disk->db, false, &txn);
+    if (l->rc == 0) {
+        l->rc = logdb_each(&l->disk->db, txn, load_entry, l);
+        logdb_abort(txn);
+    }
 }
 
 int disk_load(struct disk *disk, int (*cb)(void *data, struct entry *entry), void *data, char *err,
               size_t err_size)
 {
-    struct MDB_txn *txn;
-    struct load l = {disk, cb, data, disk->state.first_index, 0, err, err_size, 0};
-    int rc = logdb_begin(&disk->db, false, &txn);
-    if (rc == 0) {
-        rc = logdb_each(&disk->db, txn, load_entry, &l);
-        logdb_abort(txn);
+    struct load l = {.disk = disk,
+                     .cb = cb,
+                     .data = data,
+                     .next = disk->state.first_index,
+                     .err = err,
+                     .err_size = err_size};
+    int fault = fault_catch(walk, &l);
+    if (fault != 0) {
+        return disk_fault(disk, fault, err, err_size);
     }
     if (l.error != 0) {
         return l.error;
     }
-    if (rc != 0) {
-        return refuse(logdb_error(rc), err, err_size, "the log in %s behind entry %" PRIu64 ": %s. " READMIT,
-                      disk->dir, l.next - 1, logdb_sentence(rc));
+    if (l.rc != 0) {
+        return disk_refuse(logdb_error(l.rc), err, err_size,
+                           "the log in %s behind entry %" PRIu64 ": %s. " DISK_READMIT, disk->dir, l.next - 1,
+                           logdb_sentence(l.rc));
     }
     if (l.next != disk->state.last_index + 1) {
         return bad_entry(&l, l.next, "is missing");
-    }
-    return 0;
-}
-
-/* ---- identity ---- */
-
-static struct entry *configuration_entry(struct assent_bytes configuration, uint64_t index, uint64_t term)
-{
-    struct entry *e = configuration.size <= ASSENT_ENTRY_BYTES_MAX
-                          ? entry_new(ENTRY_CHANGE, (uint32_t)configuration.size)
-                          : NULL;
-    if (e != NULL) {
-        memcpy(e->payload, configuration.base, configuration.size);
-        entry_seal(e, index, term);
-    }
-    return e;
-}
-
-/* Identity, term and an optional entry in one commit; then the cached state follows. */
-static int write_identity(struct disk *d, uint64_t cluster_id, uint64_t node_id, uint64_t incarnation,
-                          uint64_t term, struct entry *entry)
-{
-    struct op *append = NULL;
-    struct op vote = {.type = OP_PUT, .record = RECORD_VOTE, .fields = {term, 0}, .n = 2};
-    struct op identity = {.type = OP_PUT,
-                          .next = &vote,
-                          .record = RECORD_IDENTITY,
-                          .fields = {cluster_id, node_id, incarnation},
-                          .n = 3};
-    if (entry != NULL) {
-        append = malloc(sizeof *append + sizeof append->entries[0]);
-        if (append == NULL) {
-            return ENOMEM;
-        }
-        *append = (struct op){.type = OP_APPEND, .index = entry->index, .n = 1};
-        append->entries[0] = entry;
-        vote.next = append;
-    }
-    int rc = writer_now(d, &identity);
-    free(append);
-    if (rc == 0) {
-        d->state.pristine = false;
-        d->state.cluster_id = cluster_id;
-        d->state.node_id = node_id;
-        d->state.incarnation = incarnation;
-        d->state.term = term;
-        d->state.vote = 0;
-        d->state.first_index = d->extent.first;
-        d->state.last_index = d->extent.last;
-    }
-    return rc;
-}
-
-/* The directory has an identity: is it the one we were started with? */
-static int check_identity(const struct disk *d, uint64_t cluster_id, uint64_t node_id, uint64_t incarnation,
-                          bool joining, char *err, size_t err_size)
-{
-    const struct disk_state *s = &d->state;
-    if (s->node_id != node_id) {
-        return refuse(ASSENT_FOREIGN, err, err_size,
-                      "directory %s belongs to node %" PRIu64 ", this is node %" PRIu64
-                      ": start it with its own directory, or with an empty one and a new id",
-                      d->dir, s->node_id, node_id);
-    }
-    if (s->cluster_id == 0 && !joining) {
-        return refuse(
-            ASSENT_FOREIGN, err, err_size,
-            "directory %s was made for a node that joins a running cluster and has not done so yet: start it "
-            "as a joining node, or wipe the directory",
-            d->dir);
-    }
-    if (cluster_id != 0 && s->cluster_id != 0 && s->cluster_id != cluster_id) {
-        return refuse(ASSENT_FOREIGN, err, err_size,
-                      "directory %s belongs to cluster %016" PRIx64
-                      ", this node was started for cluster %016" PRIx64
-                      ": check the cluster name and the list of initial members, or use an empty directory",
-                      d->dir, s->cluster_id, cluster_id);
-    }
-    if (incarnation > s->incarnation && s->cluster_id != 0) {
-        return refuse(ASSENT_FOREIGN, err, err_size,
-                      "directory %s holds incarnation %" PRIu64
-                      " of its cluster, which was recovered as incarnation "
-                      "%" PRIu64 " since: wipe the directory and add the node again with a new id",
-                      d->dir, s->incarnation, incarnation);
-    }
-    return 0;
-}
-
-int disk_bootstrap(struct disk *disk, uint64_t cluster_id, uint64_t node_id, uint64_t incarnation,
-                   const struct assent_bytes *configuration, char *err, size_t err_size)
-{
-    assert(!disk->started);
-    assert(node_id != 0);
-    assert(configuration == NULL || cluster_id != 0);
-    if (!disk->state.pristine) {
-        return check_identity(disk, cluster_id, node_id, incarnation, configuration == NULL, err, err_size);
-    }
-    struct entry *entry = NULL;
-    if (configuration != NULL) {
-        if (!configuration_bytes_valid(*configuration)) {
-            return refuse(ASSENT_INVALID, err, err_size, "the initial configuration is not valid");
-        }
-        entry = configuration_entry(*configuration, 1, 1);
-        if (entry == NULL) {
-            return refuse(ASSENT_NOMEM, err, err_size, "out of memory");
-        }
-    }
-    int rc = write_identity(disk, cluster_id, node_id, incarnation, entry != NULL ? 1 : 0, entry);
-    entry_unref(entry);
-    if (rc != 0) {
-        return refuse(logdb_error(rc), err, err_size, "the log in %s cannot be written: %s", disk->dir,
-                      logdb_sentence(rc));
-    }
-    return 0;
-}
-
-int disk_adopt(struct disk *disk, uint64_t cluster_id, uint64_t incarnation)
-{
-    struct disk_state *s = &disk->state;
-    assert(cluster_id != 0);
-    if (s->cluster_id == cluster_id && s->incarnation == incarnation) {
-        return 0;
-    }
-    if (s->pristine || s->cluster_id != 0) {
-        return ASSENT_FOREIGN;
-    }
-    struct op op = {
-        .type = OP_PUT, .record = RECORD_IDENTITY, .fields = {cluster_id, s->node_id, incarnation}, .n = 3};
-    int error = writer_wait(disk, &op);
-    if (error == 0) {
-        s->cluster_id = cluster_id;
-        s->incarnation = incarnation;
-    }
-    return error;
-}
-
-int disk_recover(struct disk *disk, uint64_t node_id, struct assent_bytes configuration, char *err,
-                 size_t err_size)
-{
-    const struct disk_state *s = &disk->state;
-    assert(!disk->started);
-    if (s->pristine || s->cluster_id == 0 || s->last_index == 0) {
-        return refuse(ASSENT_CONFLICT, err, err_size, "directory %s holds nothing to recover from",
-                      disk->dir);
-    }
-    int error = check_identity(disk, s->cluster_id, node_id, s->incarnation, true, err, err_size);
-    if (error == 0 && !configuration_bytes_valid(configuration)) {
-        error = refuse(ASSENT_INVALID, err, err_size, "the new configuration is not valid");
-    }
-    if (error == 0) {
-        error = disk_load(disk, NULL, NULL, err, err_size); /* a damaged log is no base for a new cluster */
-    }
-    if (error != 0) {
-        return error;
-    }
-    /* A new term, so that the entry is newer than any other of its index; a new incarnation, so that nodes of
-     * the old one are refused in the handshake even if they hold a higher term. */
-    struct entry *entry = configuration_entry(configuration, s->last_index + 1, s->term + 1);
-    if (entry == NULL) {
-        return refuse(ASSENT_NOMEM, err, err_size, "out of memory");
-    }
-    int rc = write_identity(disk, s->cluster_id, node_id, s->incarnation + 1, s->term + 1, entry);
-    entry_unref(entry);
-    if (rc != 0) {
-        return refuse(logdb_error(rc), err, err_size, "the log in %s cannot be written: %s", disk->dir,
-                      logdb_sentence(rc));
     }
     return 0;
 }

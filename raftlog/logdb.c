@@ -14,6 +14,7 @@
 
 #include "assent/error.h"
 #include "assent/limits.h"
+#include "fault.h"
 
 static_assert(sizeof(size_t) == sizeof(uint64_t), "integer keys of LMDB hold an index");
 static_assert(sizeof(MDB_dbi) == sizeof(unsigned int), "struct logdb spells MDB_dbi out");
@@ -171,13 +172,25 @@ static uint64_t used_bytes(struct logdb *db)
     return (info.me_last_pgno + 1) * (uint64_t)stat.ms_psize;
 }
 
+/* LMDB found a page that cannot be.  Where somebody waits for that, it ends there; else LMDB aborts the
+ * process. */
+static void on_assert(MDB_env *env, const char *message)
+{
+    (void)env;
+    (void)message;
+    fault_raise();
+}
+
 static int open_env(struct logdb *db, const char *path, uint64_t map_bytes)
 {
     int rc = mdb_env_create(&db->env);
     if (rc != 0) {
         return rc;
     }
-    rc = mdb_env_set_maxdbs(db->env, 4);
+    rc = mdb_env_set_assert(db->env, on_assert);
+    if (rc == 0) {
+        rc = mdb_env_set_maxdbs(db->env, 4);
+    }
     if (rc == 0) {
         rc = mdb_env_set_mapsize(db->env, map_bytes);
     }
@@ -287,6 +300,13 @@ int logdb_commit(struct MDB_txn *txn)
 void logdb_abort(struct MDB_txn *txn)
 {
     mdb_txn_abort(txn);
+}
+
+uint64_t logdb_commit_number(struct logdb *db)
+{
+    MDB_envinfo info;
+    mdb_env_info(db->env, &info);
+    return info.me_last_txnid;
 }
 
 /* ---- meta records ---- */
@@ -499,6 +519,12 @@ int logdb_bounds(struct logdb *db, struct MDB_txn *txn, struct logdb_bounds *out
     }
     if (rc == 0) {
         rc = key_index(&key, &out->last);
+    }
+    if (rc == 0 && value.mv_size >= LOGDB_VALUE_HEADER) { /* a shorter one is found by the load */
+        memcpy(&out->last_term, value.mv_data, 8);
+        memcpy(&out->last_crc, (uint8_t *)value.mv_data + 8, 4);
+        out->last_term = le64toh(out->last_term);
+        out->last_crc = le32toh(out->last_crc);
     }
     mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND && out->count == 0 ? 0 : rc;

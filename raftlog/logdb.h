@@ -47,6 +47,8 @@ const char *logdb_sentence(int rc);
 int logdb_begin(struct logdb *db, bool write, struct MDB_txn **txn);
 int logdb_commit(struct MDB_txn *txn);
 void logdb_abort(struct MDB_txn *txn);
+/* Number of the newest commit. */
+uint64_t logdb_commit_number(struct logdb *db);
 
 /* A meta record of n numbers.  get: ENOENT when absent, EUCLEAN when its checksum or length is wrong. */
 int logdb_put_record(struct logdb *db, struct MDB_txn *txn, const char *name, const uint64_t *fields,
@@ -66,9 +68,12 @@ int logdb_clear(struct logdb *db, struct MDB_txn *txn);
 
 /* Bytes of pages that hold entries. */
 int logdb_entry_bytes(struct logdb *db, struct MDB_txn *txn, uint64_t *bytes);
-/* First and last index present (first > last: none), and how many entries LMDB counts. */
+/* First and last index present (first > last: none), how many entries LMDB counts, and what the last one says
+ * of itself, unchecked (0 when there is none). */
 struct logdb_bounds {
     uint64_t first, last, count;
+    uint64_t last_term;
+    uint32_t last_crc;
 };
 int logdb_bounds(struct logdb *db, struct MDB_txn *txn, struct logdb_bounds *out);
 /* Call `cb` for every entry in order; value bytes are borrowed until it returns; non-zero ends the walk. */

@@ -83,6 +83,7 @@ static int write_append(struct disk *d, struct MDB_txn *txn, const struct op *op
     }
     x->last = last;
     x->last_term = op->entries[op->n - 1]->term;
+    x->last_crc = op->entries[op->n - 1]->crc;
     out->appended = true;
     out->entries += op->n;
     out->bytes += op->bytes;
@@ -107,6 +108,7 @@ static int write_manifest(struct disk *d, struct MDB_txn *txn, const struct op *
     x->first = op->manifest->index + 1;
     x->last = op->manifest->index;
     x->last_term = op->manifest->term;
+    x->last_crc = 0;
     x->compact = 0;
     out->installed++;
     out->appended = false; /* those entries are gone; saying they are durable would be wrong */
@@ -129,6 +131,10 @@ static int write_op(struct disk *d, struct MDB_txn *txn, const struct op *op, st
         }
         return 0;
     case OP_PUT:
+        if (strcmp(op->record, RECORD_VOTE) == 0) {
+            out->extent.term = op->fields[0];
+            out->extent.vote = op->fields[1];
+        }
         return logdb_put_record(&d->db, txn, op->record, op->fields, op->n);
     }
     abort(); /* our own enum: there is no other kind */
@@ -147,11 +153,21 @@ static int write_trim(struct disk *d, struct MDB_txn *txn, struct outcome *out)
         if (oldest > x->compact) {
             x->compact = 0;
         }
-        if (x->last < oldest - 1) { /* an install's extent starts behind its snapshot, compaction's too */
-            x->last = oldest - 1;
+        if (x->first > x->last) {
+            x->last_crc = 0; /* everything is in the snapshot */
         }
     }
     return rc;
+}
+
+struct witness_note writer_note(struct disk *d)
+{
+    const struct extent *x = &d->extent;
+    return (struct witness_note){.commit = logdb_commit_number(&d->db),
+                                 .last = x->last,
+                                 .crc = x->last_crc,
+                                 .term = x->term,
+                                 .vote = x->vote};
 }
 
 /* Write `list` (may be empty: compaction only) in one transaction.  `d->extent` changes only when it is
@@ -186,6 +202,8 @@ static int write_list(struct disk *d, const struct op *list, struct outcome *out
     rc = logdb_commit(txn);
     if (rc == 0) {
         d->extent = out->extent;
+        const struct witness_note note = writer_note(d);
+        witness_note(&d->witness, &note);
         __atomic_store_n(&d->used_bytes, out->extent.bytes, __ATOMIC_RELAXED);
     }
     return rc;

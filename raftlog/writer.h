@@ -7,6 +7,7 @@
 
 #include "disk.h"
 #include "logdb.h"
+#include "witness.h"
 
 /* One commit takes queued operations until it holds this much; one larger operation goes alone.  Bounds how
  * long those behind it wait. */
@@ -53,9 +54,11 @@ struct op_queue {
 /* What is on disk, as the thread that writes knows it. */
 struct extent {
     uint64_t first, last, last_term; /* first > last: no entries, and last_term is the snapshot's */
-    uint64_t snapshot_index;         /* 0: none */
-    uint64_t compact;                /* entries up to here are still to be dropped; 0: none */
-    uint64_t bytes;                  /* of pages that hold entries */
+    uint32_t last_crc;               /* of the newest entry; 0: none */
+    uint64_t term, vote;
+    uint64_t snapshot_index; /* 0: none */
+    uint64_t compact;        /* entries up to here are still to be dropped; 0: none */
+    uint64_t bytes;          /* of pages that hold entries */
 };
 
 struct commit_stat {
@@ -83,13 +86,14 @@ struct disk {
     int lock_fd;
     struct disk_config config; /* `dir` points at ours */
     struct logdb db;
+    struct witness witness;
     /* Loop thread. */
     struct disk_state state;
     struct snapshot_manifest *newest; /* what state.snapshot borrows from */
     struct disk_callbacks callbacks;
     uv_async_t async;
     pthread_t thread;
-    bool started, closing;
+    bool formatted, started, closing;
     void (*closed)(void *data);
     void *closed_data;
     uint64_t free_bytes, free_at_ms;
@@ -109,11 +113,24 @@ struct disk {
 
 /* A copy of a manifest in one allocation; free() ends it.  NULL: out of memory. */
 struct snapshot_manifest *manifest_copy(const struct snapshot_manifest *manifest);
+/* What the witness should say of the log as it is. */
+struct witness_note writer_note(struct disk *disk);
 /* Write one operation in a transaction of its own, on the calling thread, before the writer thread exists. */
 int writer_now(struct disk *disk, struct op *op);
 /* Write an operation and wait until it is durable: through the thread when it runs.  Returns an assent_error.
  */
 int writer_wait(struct disk *disk, struct op *op);
+/* The end of every sentence about damage. */
+#define DISK_READMIT                                                                                         \
+    "Nothing was changed. Do not restart this node with this data: remove it from the cluster, wipe its "    \
+    "directory and add it as a new non-voter with a new id; it then fetches everything from the others"
+
+/* Write a sentence into `err`; returns `error`. */
+__attribute__((format(printf, 4, 5))) int disk_refuse(int error, char *err, size_t err_size,
+                                                      const char *format, ...);
+/* A signal ended a read of the map: give LMDB's handle up and say so. */
+int disk_fault(struct disk *disk, int number, char *err, size_t err_size);
+
 /* Free operations and their references. */
 void writer_drop(struct op *list);
 /* Close files and free the handle; the thread has ended or never began. */
