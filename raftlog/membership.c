@@ -291,6 +291,11 @@ static void advance_catch_up(struct core *c)
         end(c, ASSENT_UNREACHABLE, "node %llu does not answer", target_of(c));
     } else if (c->now_ms > m->progress_ms + STALLED_MS) {
         end(c, ASSENT_TIMEOUT, "node %llu does not catch up", target_of(c));
+    } else if (status != RAFT_CATCH_UP_RUNNING && match == raft_last_index(&c->raft)) {
+        /* the library looks at a catch-up only when an answer adds something: in an idle cluster it would
+         * never end */
+        m->index = 0;
+        enter_phase(c, MEMBERSHIP_GATE);
     } else if (status != RAFT_CATCH_UP_RUNNING) {
         m->index = 1; /* a catch-up of this request has begun: a finished one from before does not count */
         start_catch_up(c);
