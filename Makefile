@@ -1,0 +1,105 @@
+# assent: the commands a person types.  `make help` lists them; CMake presets do the building.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup build up down test test-thread bench lint coverage fuzz format-check format install clean
+
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 60
+LOCAL ?= .local
+RELEASE := build/release
+CTL := $(RELEASE)/client/ctl/assentctl
+export ASSENTD := $(abspath $(RELEASE)/node/assentd)
+
+say = @printf '\n== %s\n' $(1)
+preset = cmake --preset $(1) -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE >/dev/null
+progress = NINJA_STATUS='[%f/%t %es] ' ninja -C build/$(1) -j $(JOBS)
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
+
+setup: ## install the packages of deploy/packages.txt (as root; nothing when they are there)
+	@deploy/setup.sh
+
+build: setup ## build everything, optimised, into build/release
+	$(call say,"building build/release")
+	@$(call preset,release)
+	@$(call progress,release)
+
+up: build ## build, start three nodes, show a transfer that survives the death of the leader
+	$(call say,"starting three nodes on 127.0.0.1 (HTTP 8080 8081 8082; state in $(LOCAL)/)")
+	@$(CTL) local up --dir $(LOCAL)
+	$(call say,"a transfer between two banks; the leader is killed in the middle")
+	@$(RELEASE)/client/demo/assent-demo transfer --state $(LOCAL)/nodes.json --ctl $(CTL)
+	$(call say,"what runs now")
+	@$(CTL) local up --dir $(LOCAL)
+	@printf '%s\n' '' 'Look around:' \
+	  '  curl -s http://127.0.0.1:8080/api/v1/cluster' \
+	  '  curl -s -X POST http://127.0.0.1:8081/api/v1/lamport/tick' \
+	  '  $(CTL) status' \
+	  '  $(CTL) txn list' \
+	  '  tail $(LOCAL)/node-1.log' \
+	  'Stop it: make down'
+
+down: ## stop the nodes of `make up`; their data stays
+	@if [ -x $(CTL) ]; then $(CTL) local down --dir $(LOCAL); else echo "nothing was built, so nothing runs"; fi
+
+# The closing lines of ctest are the summary; a failure shows its whole output before them.
+test: setup ## all tests, with address and undefined behaviour sanitizers; then the threaded ones with the thread sanitizer
+	$(call say,"building build/dev (address and undefined behaviour sanitizers)")
+	@$(call preset,dev)
+	@$(call progress,dev)
+	$(call say,"running the tests")
+	@ctest --test-dir build/dev --output-on-failure --progress -j $(JOBS)
+	@$(MAKE) --no-print-directory test-thread
+
+test-thread: ## the tests labelled `threads`, with the thread sanitizer
+	$(call say,"building build/thread (thread sanitizer)")
+	@$(call preset,thread)
+	@targets=$$(ctest --test-dir build/thread -N -L threads | sed -n 's/.*Test *#[0-9]*: //p'); \
+	  NINJA_STATUS='[%f/%t %es] ' ninja -C build/thread -j $(JOBS) $$targets; \
+	  ctest --test-dir build/thread -L threads --output-on-failure -j $(JOBS)
+
+bench: build ## the figures of README.md (takes minutes; leave the machine alone)
+	@$(RELEASE)/tests/bench/assent-bench all
+
+lint: setup ## clang-tidy and cppcheck with the checked-in configuration
+	@tests/lint/run.sh build/lint $(JOBS)
+
+coverage: setup ## lines and branches the unit tests execute
+	$(call say,"building build/coverage")
+	@$(call preset,coverage)
+	@$(call progress,coverage)
+	@find build/coverage -name '*.gcda' -delete
+	@ctest --test-dir build/coverage -j $(JOBS) --output-on-failure --progress
+	@gcovr --root . --filter '(raftlog|statemachine|node|client)/' --exclude '.*/example/.*' \
+	  --exclude-unreachable-branches --exclude-throw-branches --gcov-ignore-parse-errors -j $(JOBS) \
+	  --object-directory build/coverage --txt --txt build/coverage/lines.txt build/coverage
+	@gcovr --root . --filter '(raftlog|statemachine|node|client)/' --exclude '.*/example/.*' \
+	  --exclude-unreachable-branches --exclude-throw-branches --gcov-ignore-parse-errors -j $(JOBS) \
+	  --object-directory build/coverage --print-summary --output /dev/null build/coverage
+
+fuzz: setup ## every fuzzer with libFuzzer for FUZZ_SECONDS (60) each
+	@$(call preset,fuzz)
+	@$(call progress,fuzz)
+	@for fuzzer in $$(find build/fuzz/tests/fuzz -maxdepth 1 -type f -executable -name 'fuzz_*' | sort); do \
+	  name=$${fuzzer##*/}; \
+	  printf '\n== %s, %s s\n' $$name $(FUZZ_SECONDS); \
+	  mkdir -p build/fuzz/found/$$name; \
+	  seeds=$$(ls -d tests/fuzz/corpus/$$name 2>/dev/null || true); \
+	  $$fuzzer -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -rss_limit_mb=2048 \
+	    -artifact_prefix=build/fuzz/found/$$name- build/fuzz/found/$$name $$seeds 2>&1 | tail -n 12; \
+	done
+
+format-check: ## refuse what clang-format would change
+	@git ls-files '*.c' '*.h' | xargs -r clang-format --dry-run -Werror
+	@echo "every file is formatted"
+
+format: ## let clang-format change it
+	@git ls-files '*.c' '*.h' | xargs -r clang-format -i
+
+install: build ## programs, library, header, manuals (DESTDIR, and PREFIX of the build)
+	@cmake --install $(RELEASE)
+
+clean: down ## remove what was built, and the local cluster's data
+	@rm -rf build $(LOCAL)
