@@ -206,6 +206,119 @@ static void a_pin_holds_while_commands_go_on(void **state)
     assert_int_equal(sm_applied_index(h->sm), 2);
 }
 
+/* ---- the largest of everything */
+
+static void repeat(struct codec_writer *w, char c, size_t size)
+{
+    char *v = malloc(size);
+    memset(v, c, size);
+    codec_text(w, (struct assent_bytes){(const uint8_t *)v, size});
+    free(v);
+}
+
+static void write_largest(struct codec_writer *w, const struct field *fields, bool optional);
+
+/* The largest value of a field.  Words of a closed list (mode, status, resolution) are short texts: left out
+ * when `optional` is false, else they are refused and nothing else is tried. */
+static void write_value(struct codec_writer *w, const struct field *f, bool optional)
+{
+    char name[160];
+    uint32_t n = f->kind == FIELD_OBJECTS ? 20 : (uint32_t)f->max;
+    switch (f->kind) {
+    case FIELD_BOOL:
+        codec_bool(w, true);
+        return;
+    case FIELD_UINT:
+        codec_uint(w, f->max != 0 ? f->max : INT64_MAX);
+        return;
+    case FIELD_TEXT:
+        repeat(w, 'n', f->max);
+        return;
+    case FIELD_JSON:
+        snprintf(name, sizeof name, "\"%0*d\"", 100, 0);
+        codec_json(w, text(name));
+        return;
+    case FIELD_COUNTERS:
+    case FIELD_TEXTS:
+        codec_map(w, n);
+        for (uint32_t i = 0; i < n; i++) {
+            snprintf(name, sizeof name, "%0*u", ASSENT_NAME_BYTES_MAX, i);
+            codec_cstr(w, name);
+            if (f->kind == FIELD_COUNTERS)
+                codec_uint(w, INT64_MAX);
+            else
+                repeat(w, 'h', 100);
+        }
+        return;
+    case FIELD_LIST:
+    case FIELD_OBJECTS:
+        codec_list(w, n);
+        for (uint32_t i = 0; i < n; i++)
+            write_largest(w, f->fields, optional);
+        return;
+    }
+}
+
+static void write_largest(struct codec_writer *w, const struct field *fields, bool optional)
+{
+    uint32_t n = 0;
+    while (fields[n].name != NULL)
+        n++;
+    codec_list(w, n);
+    for (uint32_t i = 0; i < n; i++) {
+        bool word = fields[i].kind == FIELD_TEXT && fields[i].max <= 32;
+        if (optional ? !word : (fields[i].flags & FIELD_REQUIRED) != 0)
+            write_value(w, &fields[i], optional);
+        else
+            codec_nil(w);
+    }
+}
+
+/* Whatever passes the door must not break an invariant (keys of joined names, records, sums of times): a
+ * failed assertion would stop every node of the cluster at the same entry, again and again. */
+static void the_largest_arguments_break_nothing(void **state)
+{
+    struct sm_harness *h = *state;
+    struct codec_writer w;
+    struct codec_arena a;
+    char why[128];
+    codec_writer_init(&w);
+    codec_arena_init(&a);
+    for (int round = 0; round < 4; round++) {
+        for (uint32_t type = 0; type < COMMAND_NR + QUERY_NR; type++) {
+            bool query = type >= COMMAND_NR;
+            uint32_t number = query ? type - COMMAND_NR : type;
+            const struct schema *schema = query ? query_schema(number) : command_schema(number);
+            if (schema == NULL)
+                continue;
+            codec_writer_reset(&w);
+            command_begin(&w, number, NULL, 0);
+            codec_truncate(&w, codec_written(&w).size - 1);
+            write_largest(&w, schema->fields, round % 2 == 0);
+            struct command c;
+            if (command_decode(&a, codec_written(&w), query, !schema->internal, &c, why, sizeof why) !=
+                ASSENT_OK)
+                fail_msg("%s: %s", schema->name, why);
+            if (query) {
+                assert_true(sm_query(h->sm, codec_written(&w)).size > 0);
+                continue;
+            }
+            struct sm_command run = {.index = ++h->index, .time_us = h->now_us, .awaited = true};
+            run.command = codec_written(&w);
+            sm_apply(h->sm, &run, 1, h->index);
+            assert_true(run.result.size > 0);
+            h->now_us += INT64_C(3600) * 1000000;
+        }
+    }
+    for (int i = 0; i < 50; i++) {
+        sm_advance(h, INT64_C(40) * 24 * 3600 * 1000);
+        sm_run(h, COMMAND_TICK, "{}");
+    }
+    sm_reincarnate(h);
+    codec_arena_close(&a);
+    codec_writer_close(&w);
+}
+
 /* ---- many machines: one log, cut in different ways */
 
 #define ENTRIES       700
@@ -464,6 +577,7 @@ int main(void)
         TEST(an_undecodable_committed_command_stops_the_process),
         cmocka_unit_test(a_clean_stop_keeps_the_state_an_unclean_one_does_not),
         TEST(a_pin_holds_while_commands_go_on),
+        TEST(the_largest_arguments_break_nothing),
         cmocka_unit_test(replicas_agree_however_the_log_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

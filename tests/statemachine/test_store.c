@@ -424,7 +424,7 @@ static void keys_sort_as_their_pieces_do(void **state)
         }
         struct assent_bytes k = key_bytes(&keys[i]), name;
         uint8_t kind;
-        uint64_t number;
+        uint64_t number = 0;
         assert_true(key_take_u8(&k, &kind) && key_take_u64(&k, &number) && key_take_text(&k, &name));
         assert_int_equal(number, rows[i].number);
         assert_int_equal(name.size, strlen(rows[i].name));
