@@ -20,11 +20,13 @@ struct disk;
 #define DISK_FORMAT 1
 
 struct disk_config {
-    const char *dir; /* data directory; the environment is `dir`/log */
-    uint64_t map_bytes;
+    const char *dir;    /* data directory; the environment is `dir`/log */
+    uint64_t map_bytes; /* 0: 16 GiB; address space, not disk */
+    /* Blocks written at creation, and some kept ahead of the log from then on: a commit into blocks that
+     * exist is faster than one that grows the file.  0: none. */
     uint64_t presize_bytes;
-    /* Faults for tests, 0 = none: the n-th commit fails with this errno; the n-th and later commits take this
-     * long. */
+    /* Faults for tests, 0 = none: the n-th commit after disk_start() fails with this errno; the n-th and
+     * later commits take this long. */
     uint32_t fail_commit_at;
     int fail_errno;
     uint32_t slow_commit_us;
@@ -42,13 +44,15 @@ struct disk_state {
     uint64_t first_index, last_index; /* entries present; first > last: none */
 };
 
-/* Open (creating directories), lock against a second process, read the state.  FOREIGN, CORRUPT, BUSY (in
- * use), NO_SPACE, IO; `err` says what to do. */
+/* Open (creating directories), lock against a second process, read the state.  FOREIGN, CORRUPT (damaged, or
+ * older than the newest commit this directory has seen: see witness.h), BUSY (in use), NO_SPACE, NOMEM, IO,
+ * INVALID (the name is too long); `err` says what to do. */
 int disk_open(struct disk **disk, const struct disk_config *config, char *err, size_t err_size);
 const struct disk_state *disk_state(const struct disk *disk);
 
 /* Read every entry in order, verify its checksum and contiguity; gives a new reference per entry to `cb`.
- * CORRUPT names the index and says: wipe this node and re-admit it.  Nothing is truncated. */
+ * CORRUPT names the index and says: wipe this node and re-admit it; then the handle can only be closed.
+ * Nothing is truncated.  A non-zero return of `cb` ends the load and is returned; NULL only verifies. */
 int disk_load(struct disk *disk, int (*cb)(void *data, struct entry *entry), void *data, char *err,
               size_t err_size);
 
@@ -68,26 +72,33 @@ int disk_recover(struct disk *disk, uint64_t node_id, struct assent_bytes config
 /* ---- the writer thread
  * -------------------------------------------------------------------------------------------- */
 
+/* Each may be NULL.  Commits that end before the loop turns are told together: entries up to the newest,
+ * once. */
 struct disk_callbacks {
     void *data;
-    /* Loop thread.  All appends up to and including this one are durable. One call per group commit, the
-     * newest. */
+    /* Loop thread.  All appends up to and including this one are durable, and it is the last entry on disk:
+     * what a later append or install of the same turn replaced is not reported. */
     void (*appended)(void *data, uint64_t index, uint64_t term);
     /* Loop thread.  The manifest is recorded and the entries are gone. */
     void (*installed)(void *data);
     /* Loop thread.  A snapshot of our own is recorded. */
     void (*recorded)(void *data);
-    /* Loop thread.  A commit failed; nothing more will be written. */
+    /* Loop thread, once.  A commit failed; nothing more will be written or acknowledged.  `error` is an errno
+     * (ENOSPC also for a full map), `what` a sentence, borrowed. */
     void (*failed)(void *data, int error, const char *what);
     /* Loop thread: one commit took this long (for the histogram). */
     void (*commit_us)(void *data, uint64_t us, uint32_t entries, uint64_t bytes);
 };
 
+/* Start the writer.  What was queued before is written first.  NOMEM. */
 int disk_start(struct disk *disk, uv_loop_t *loop, const struct disk_callbacks *callbacks);
 
-/* Durable on return (blocks the loop for one commit; elections only).  Non-zero: the write failed. */
+/* Durable on return (blocks the loop until it and what was queued before it are committed; elections only).
+ * Non-zero: the write failed.  Terms never fall. */
 int disk_persist_vote(struct disk *disk, uint64_t term, uint64_t vote);
-/* FIFO; never block.  See core_io for their meaning. */
+/* FIFO; never block; dropped after a failure.  The directory has an identity (disk_bootstrap).  Appends start
+ * at most one behind the last entry; compaction stays at or below the newest recorded snapshot.  See core_io
+ * for their meaning. */
 void disk_append(struct disk *disk, uint64_t first, struct entry *const *entries, uint32_t n);
 void disk_install(struct disk *disk, const struct snapshot_manifest *manifest);
 void disk_record(struct disk *disk,
@@ -95,13 +106,14 @@ void disk_record(struct disk *disk,
 void disk_compact(struct disk *disk, uint64_t index);
 /* Bytes queued and not yet durable. */
 uint64_t disk_queued_bytes(const struct disk *disk);
-/* Bytes of the environment in use, and free on its file system. */
+/* Bytes of pages that hold entries, and bytes free on the file system (at most half a second old; any time,
+ * cheap). */
 uint64_t disk_used_bytes(const struct disk *disk);
 uint64_t disk_free_bytes(const struct disk *disk);
 
-/* Finish queued work, end the thread, close the environment, release the lock. After disk_start(), `closed`
- * fires on the loop when done. Without disk_start(): closes at once and `closed` (may be NULL) is called
- * before return. */
+/* Finish queued work (callbacks may still fire), end the thread, close the environment, release the lock.
+ * After disk_start(), `closed` fires on the loop when done. Without disk_start(): closes at once, what is
+ * queued is dropped, and `closed` (may be NULL) is called before return. */
 void disk_close(struct disk *disk, void (*closed)(void *data), void *data);
 
 #endif /* RAFTLOG_DISK_H */

@@ -257,8 +257,7 @@ static void add_stat(struct report *r, const struct commit_stat *stat)
         r->stats[r->stats_n++] = *stat;
         return;
     }
-    struct commit_stat *sum =
-        &r->stats[WRITER_STATS_MAX - 1]; /* the loop is far behind: a total is what is left */
+    struct commit_stat *sum = &r->stats[WRITER_STATS_MAX - 1]; /* the loop is far behind: it gets a total */
     sum->us += stat->us;
     sum->bytes += stat->bytes;
     sum->entries += stat->entries;
@@ -311,6 +310,7 @@ static struct op *note_failure(struct disk *d, int rc)
     snprintf(r->what, sizeof r->what, "commit %" PRIu32 " of the log in %s failed: %s", d->commits,
              d->config.dir, logdb_sentence(rc));
     finish_waiters(dropped, rc);
+    __atomic_store_n(&d->queued_bytes, 0, __ATOMIC_RELAXED);
     return dropped;
 }
 
@@ -370,6 +370,7 @@ static void turn(struct disk *d)
 static void *run(void *data)
 {
     struct disk *d = data;
+    pthread_setname_np(pthread_self(), "log-writer");
     pthread_mutex_lock(&d->mutex);
     while (!d->broken) {
         bool idle = d->queue.head == NULL && d->extent.compact == 0;
