@@ -164,19 +164,46 @@ bool bench_leader(const struct bench_address *endpoints, uint32_t n, uint32_t wa
 
 /* ---- processes ---- */
 
-/* A port that is free now.  Somebody else may take it before the node does; the node then says so and we die.
- */
-static void free_address(struct bench_address *out)
+/* Bind a free port below the range from which the kernel takes ports of outgoing connections (a node's own
+ * link to a peer would else now and then hold the port of the next node).  The caller keeps the socket until
+ * all are chosen. */
+static int free_address(struct bench_address *out)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t size = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&a, size) != 0 ||
-        getsockname(fd, (struct sockaddr *)&a, &size) != 0) {
-        bench_die("no free port on loopback");
+    static uint32_t next;
+    for (int tries = 0; tries < 5000; tries++) {
+        uint32_t port = 20000 + ((uint32_t)getpid() * 16 + next++) % 12000;
+        struct sockaddr_in a = {.sin_family = AF_INET,
+                                .sin_port = htons((uint16_t)port),
+                                .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (fd < 0) {
+            break;
+        }
+        if (bind(fd, (struct sockaddr *)&a, sizeof a) == 0) {
+            snprintf(out->text, sizeof out->text, "127.0.0.1:%u", port);
+            return fd;
+        }
+        close(fd);
     }
-    snprintf(out->text, sizeof out->text, "127.0.0.1:%d", ntohs(a.sin_port));
-    close(fd);
+    bench_die("no free port on loopback");
+}
+
+static void choose_addresses(struct bench_cluster *c)
+{
+    int fds[3 * BENCH_NODES];
+    for (int i = 0; i < BENCH_NODES; i++) {
+        fds[3 * i] = free_address(&c->nodes[i].raft);
+        fds[3 * i + 1] = free_address(&c->nodes[i].http);
+        fds[3 * i + 2] = free_address(&c->nodes[i].native);
+        size_t http = strlen(c->http_list), native = strlen(c->native_list);
+        snprintf(c->http_list + http, sizeof c->http_list - http, "%s%s", i > 0 ? "," : "",
+                 c->nodes[i].http.text);
+        snprintf(c->native_list + native, sizeof c->native_list - native, "%s%s", i > 0 ? "," : "",
+                 c->nodes[i].native.text);
+    }
+    for (int i = 0; i < 3 * BENCH_NODES; i++) {
+        close(fds[i]);
+    }
 }
 
 static void find_assentd(char *path, size_t size)
@@ -199,7 +226,7 @@ static void find_assentd(char *path, size_t size)
 
 static void exec_node(const struct bench_cluster *c, int i, const char *assentd)
 {
-    char id[16], name[16], data[192], log[192], peers[256];
+    char id[16], name[32], data[192], log[192], peers[256];
     snprintf(id, sizeof id, "%d", i + 1);
     snprintf(name, sizeof name, "node-%d", i + 1);
     snprintf(data, sizeof data, "%s/%d", c->dir, i + 1);
@@ -296,6 +323,10 @@ bool cluster_wait_ready(struct bench_cluster *c, int node, uint32_t wait_ms)
         if (bench_request(c->nodes[node].http.text, "GET", "/readyz", "", 500, body, sizeof body) == 200) {
             return true;
         }
+        if (waitpid(c->nodes[node].pid, NULL, WNOHANG) != 0) {
+            c->nodes[node].pid = 0; /* it ended by itself */
+            return false;
+        }
         bench_sleep_ms(20);
     }
     return false;
@@ -324,7 +355,7 @@ struct bench_cluster *cluster_start(const struct bench_options *o)
     struct bench_cluster *c = calloc(1, sizeof *c);
     const char *base = getenv("TMPDIR");
     running_options = o;
-    snprintf(c->dir, sizeof c->dir, "%s/assent-bench-XXXXXX",
+    snprintf(c->dir, sizeof c->dir, "%s/assent-bench-cluster-XXXXXX",
              base != NULL && base[0] != '\0' ? base : "/tmp");
     if (mkdtemp(c->dir) == NULL) {
         bench_die("no directory %s", c->dir);
@@ -334,23 +365,15 @@ struct bench_cluster *cluster_start(const struct bench_options *o)
         atexit(stop_running);
         registered = true;
     }
-    for (int i = 0; i < BENCH_NODES; i++) {
-        free_address(&c->nodes[i].raft);
-        free_address(&c->nodes[i].http);
-        free_address(&c->nodes[i].native);
-        snprintf(c->http_list + strlen(c->http_list), sizeof c->http_list - strlen(c->http_list), "%s%s",
-                 i > 0 ? "," : "", c->nodes[i].http.text);
-        snprintf(c->native_list + strlen(c->native_list), sizeof c->native_list - strlen(c->native_list),
-                 "%s%s", i > 0 ? "," : "", c->nodes[i].native.text);
-    }
+    choose_addresses(c);
     for (int i = 0; i < BENCH_NODES; i++) {
         cluster_restart(c, i);
     }
     for (int i = 0; i < BENCH_NODES; i++) {
         if (!cluster_wait_ready(c, i, START_MS_MAX)) {
             running_options = &keep_options;
-            bench_die("node %d was not ready within %d s; its log is %s/%d.log", i + 1, START_MS_MAX / 1000,
-                      c->dir, i + 1);
+            bench_die("node %d ended or was not ready within %d s; its log is %s/%d.log", i + 1,
+                      START_MS_MAX / 1000, c->dir, i + 1);
         }
     }
     return c;

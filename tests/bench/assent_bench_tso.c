@@ -21,7 +21,7 @@ struct load {
     bool measuring, ending;
     uint64_t largest;
     uint32_t under_way;
-    struct caller *callers, **idle; /* idle: those to ask again in this turn */
+    struct caller *callers, **idle; /* idle: those that could not ask; they try again in the next turn */
     uint32_t idle_n;
 };
 
@@ -61,24 +61,20 @@ static void done(void *data, const struct assent_reply *reply)
         l->r->errors++;
     }
     if (!l->ending) {
-        l->idle[l->idle_n++] = c;
+        ask(c);
     }
 }
 
-static void turn(uv_prepare_t *handle)
+/* Those that could not ask, every 20 ms; it also lets the loop look at the time and at signals. */
+static void turn(uv_timer_t *timer)
 {
-    struct load *l = handle->data;
+    struct load *l = timer->data;
     uint32_t n = l->idle_n;
     l->idle_n = 0;
     for (uint32_t i = 0; i < n; i++) {
         struct caller *c = l->idle[i];
         ask(c); /* writes only to places at or before i */
     }
-}
-
-static void wake(uv_timer_t *timer)
-{
-    (void)timer; /* so that the loop looks at the time and at signals */
 }
 
 static void run_until(uv_loop_t *loop, uint64_t until)
@@ -96,7 +92,6 @@ static void closed(void *data)
 void bench_tso(const struct bench_options *o, struct bench_result *r)
 {
     uv_loop_t loop;
-    uv_prepare_t prepare;
     uv_timer_t timer;
     struct assent_options options;
     struct load l = {.o = o, .r = r};
@@ -114,14 +109,12 @@ void bench_tso(const struct bench_options *o, struct bench_result *r)
     if (rc != ASSENT_OK) {
         bench_die("libassent: %s", assent_error_sentence(rc));
     }
-    uv_prepare_init(&loop, &prepare);
-    prepare.data = &l;
-    uv_prepare_start(&prepare, turn);
     uv_timer_init(&loop, &timer);
-    uv_timer_start(&timer, wake, 20, 20);
+    timer.data = &l;
+    uv_timer_start(&timer, turn, 20, 20);
     for (uint32_t i = 0; i < n; i++) {
         l.callers[i].load = &l;
-        l.idle[l.idle_n++] = &l.callers[i];
+        ask(&l.callers[i]);
     }
     run_until(&loop, bench_now() + (uint64_t)(o->warmup_seconds * 1e9));
     uint64_t start = bench_now();
@@ -135,7 +128,6 @@ void bench_tso(const struct bench_options *o, struct bench_result *r)
     while (!is_closed) {
         uv_run(&loop, UV_RUN_ONCE);
     }
-    uv_close((uv_handle_t *)&prepare, NULL);
     uv_close((uv_handle_t *)&timer, NULL);
     uv_run(&loop, UV_RUN_DEFAULT);
     uv_loop_close(&loop);
