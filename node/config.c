@@ -361,7 +361,7 @@ static bool walk_event(struct file_walk *w, const yaml_event_t *event)
     return false;
 }
 
-static bool load_file(struct config *config, uint64_t seen, char *err, size_t err_size)
+static bool load_file(struct config *config, uint64_t *seen, char *err, size_t err_size)
 {
     FILE *in = fopen(config->config, "rb");
     if (in == NULL) {
@@ -372,7 +372,7 @@ static bool load_file(struct config *config, uint64_t seen, char *err, size_t er
     if (!yaml_parser_initialize(&parser))
         abort();
     yaml_parser_set_input_file(&parser, in);
-    struct file_walk w = {config, seen, 0, config->config, NULL, 0, err, err_size};
+    struct file_walk w = {config, *seen, 0, config->config, NULL, 0, err, err_size};
     bool ok = true, end = false;
     while (ok && !end) {
         yaml_event_t event;
@@ -388,6 +388,7 @@ static bool load_file(struct config *config, uint64_t seen, char *err, size_t er
     }
     yaml_parser_delete(&parser);
     fclose(in);
+    *seen |= w.here;
     return ok;
 }
 
@@ -533,7 +534,7 @@ enum config_answer config_load(struct config *config, int argc, char **argv, cha
         return answer;
     if (!load_env(config, env, &seen, err, err_size))
         return CONFIG_ERROR;
-    if (config->config != NULL && !load_file(config, seen, err, err_size))
+    if (config->config != NULL && !load_file(config, &seen, err, err_size))
         return CONFIG_ERROR;
     for (int i = 0; i < OPTION_NR; i++) {
         const struct option_def *o = &options[i];
