@@ -110,9 +110,6 @@ int membership_begin(struct core *c, uint64_t member_id, enum raftlog_change cha
     if (!core_is_leader(c)) {
         return ASSENT_NOT_LEADER;
     }
-    if (!core_is_ready(c)) {
-        return ASSENT_NO_LEADER;
-    }
     if (m->phase != MEMBERSHIP_IDLE) {
         return ASSENT_CHANGE_PENDING;
     }
@@ -294,6 +291,10 @@ static void advance_catch_up(struct core *c)
     } else if (status != RAFT_CATCH_UP_RUNNING && match == raft_last_index(&c->raft)) {
         /* the library looks at a catch-up only when an answer adds something: in an idle cluster it would
          * never end */
+        m->index = 0;
+        enter_phase(c, MEMBERSHIP_GATE);
+    } else if (status != RAFT_CATCH_UP_RUNNING && match == raft_last_index(&c->raft)) {
+        /* It holds everything already; the library would end a round only with the next new entry. */
         m->index = 0;
         enter_phase(c, MEMBERSHIP_GATE);
     } else if (status != RAFT_CATCH_UP_RUNNING) {

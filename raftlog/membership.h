@@ -41,7 +41,8 @@ struct membership {
     uint64_t match;       /* match index then */
 };
 
-/* Begin: see raftlog_member().  NOT_LEADER, NO_LEADER, CHANGE_PENDING, NOT_MEMBER, EXISTS, INVALID. */
+/* Begin: see raftlog_member().  A leader that is not ready yet waits at the gate.  NOT_LEADER,
+ * CHANGE_PENDING, NOT_MEMBER, EXISTS, INVALID. */
 int membership_begin(struct core *c, uint64_t member_id, enum raftlog_change change, uint64_t id,
                      const char *address);
 /* Go as far as possible; called after every event. */

@@ -52,6 +52,7 @@ struct node {
     uint64_t ticks;
     uint64_t seen_commit;
     bool seen_leader;
+    uint64_t seen_configuration;
     uint32_t seen_voters; /* bit i: node i votes */
     uint64_t guards[17];
     bool cut[CLUSTER_NODES_MAX + 1]; /* cut[to]: what we send there is lost */
@@ -644,6 +645,25 @@ static void check_completeness(struct cluster *c, struct node *n, const struct r
     }
 }
 
+/* The configuration in force is that of the newest change in the log, committed or not. */
+static void check_configuration(struct cluster *c, struct node *n, const struct raftlog_status *s)
+{
+    for (uint64_t i = s->last_index; i >= s->first_index && i > 0; i--) {
+        const struct entry *e = core_entry(n->core, i);
+        if (e->type == ENTRY_CHANGE) {
+            if (i != s->configuration_index) {
+                fail(c, "node %u goes by the configuration of %llu, the newest is at %llu", n->id,
+                     (unsigned long long)s->configuration_index, (unsigned long long)i);
+            }
+            return;
+        }
+    }
+    if (s->configuration_index >= s->first_index) {
+        fail(c, "node %u goes by a configuration that is not in its log: %llu", n->id,
+             (unsigned long long)s->configuration_index);
+    }
+}
+
 static void take_snapshot(struct cluster *c, struct node *n)
 {
     struct snapshot_manifest m = {0};
@@ -676,6 +696,10 @@ static void after(struct cluster *c, struct node *n)
         fail(c, "node %u says it applied %llu, its application %llu", n->id,
              (unsigned long long)s.applied_index, (unsigned long long)n->applied);
     }
+    if (s.configuration_index != n->seen_configuration || leader != n->seen_leader) {
+        check_configuration(c, n, &s);
+    }
+    n->seen_configuration = s.configuration_index;
     n->seen_leader = leader;
     n->seen_commit = s.commit_index;
     n->seen_voters = voters_of(n);

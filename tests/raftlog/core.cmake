@@ -15,3 +15,5 @@ target_compile_definitions(assent_raftlog_testguards PUBLIC ASSENT_TEST_GUARDS)
 
 assent_test(test_core test_core.c LIBS assent_raftlog_core)
 assent_test(test_core_chaos test_core_chaos.c LIBS assent_raftlog_core TIMEOUT 180)
+assent_test(test_guard test_guard.c LIBS assent_raftlog_core)
+assent_test(test_figure8 test_figure8.c LIBS assent_raftlog_core)
