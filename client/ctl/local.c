@@ -21,7 +21,6 @@
 #define NODES_MAX      9
 #define DAEMON         "assentd"
 #define READY_MS       30000 /* a first start makes files; an old log is verified */
-#define STOP_MS        10000 /* hand over, drain, close cleanly */
 #define POLL_MS        50
 #define TAIL_BYTES     2000
 #define EXTRA_ARGS_MAX 32
@@ -339,7 +338,7 @@ static enum exit_code wipe(const struct local *l)
             (void)fprintf(stderr, "assentctl: %s\n", err);
             return EXIT_REFUSED;
         }
-        (void)process_wait(pid, "rm", l->nodes[i].data, STOP_MS);
+        (void)process_wait(pid, "rm", l->nodes[i].data, l->ctl->timeout_ms);
         if (access(l->nodes[i].data, F_OK) == 0) {
             errno = ENOTEMPTY;
             return fail("cannot remove", l->nodes[i].data);
@@ -362,10 +361,10 @@ static enum exit_code local_down(struct local *l)
     }
     for (int i = 0; i < l->nodes_n; i++) {
         struct node *n = &l->nodes[i];
-        if (!process_wait(n->pid, DAEMON, n->data, STOP_MS)) {
+        if (!process_wait(n->pid, DAEMON, n->data, l->ctl->timeout_ms)) {
             (void)fprintf(stderr, "assentctl: %s does not stop; killing it\n", n->name);
             killed += process_signal(n->pid, DAEMON, n->data, SIGKILL);
-            if (!process_wait(n->pid, DAEMON, n->data, STOP_MS)) {
+            if (!process_wait(n->pid, DAEMON, n->data, l->ctl->timeout_ms)) {
                 (void)fprintf(stderr, "assentctl: %s (pid %ld) cannot be ended\n", n->name, (long)n->pid);
                 return EXIT_REFUSED;
             }
@@ -406,7 +405,7 @@ static enum exit_code local_kill(struct local *l)
             (void)fprintf(stderr, "assentctl: %s does not run\n", n->name);
             return EXIT_REFUSED;
         }
-        if (l->sig == SIGKILL && !process_wait(n->pid, DAEMON, n->data, STOP_MS)) {
+        if (l->sig == SIGKILL && !process_wait(n->pid, DAEMON, n->data, l->ctl->timeout_ms)) {
             (void)fprintf(stderr, "assentctl: %s (pid %ld) cannot be ended\n", n->name, (long)n->pid);
             return EXIT_REFUSED;
         }

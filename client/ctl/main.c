@@ -38,8 +38,9 @@ static enum exit_code set_endpoints(struct ctl *ctl, const char *list)
         }
         if (*one != '\0') {
             if (strpbrk(one, "/ @?#") != NULL || strrchr(one, ':') == NULL) {
+                enum exit_code code = usage_error("--endpoints takes host:port,host:port, not '%s'", one);
                 free(copy);
-                return usage_error("--endpoints takes host:port,host:port, not '%s'", one);
+                return code;
             }
             ctl->endpoints[ctl->endpoints_n++] = strdup(one);
         }
@@ -74,6 +75,20 @@ static enum exit_code set_timeout(struct ctl *ctl, const char *text)
     }
     ctl->timeout_ms = (uint32_t)(seconds * 1000);
     return EXIT_DONE;
+}
+
+/* --json behind the command, where hands put it; what follows a "--" is somebody else's. */
+static int take_json(struct ctl *ctl, int from, int argc, char **argv)
+{
+    for (int i = from; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--json") == 0) {
+            ctl->json = true;
+            memmove(argv + i, argv + i + 1, (size_t)(argc - i) * sizeof *argv); /* with the NULL behind */
+            argc--;
+            i--;
+        }
+    }
+    return argc;
 }
 
 static enum exit_code dispatch(struct ctl *ctl, int argc, char **argv)
@@ -121,10 +136,7 @@ int main(int argc, char **argv)
         help();
         code = EXIT_USAGE;
     } else if (code == EXIT_DONE) {
-        if (strcmp(argv[argc - 1], "--json") == 0) { /* where hands put it */
-            ctl.json = true;
-            argc--;
-        }
+        argc = take_json(&ctl, at, argc, argv);
         (void)curl_global_init(CURL_GLOBAL_DEFAULT); /* a failure shows at the first call */
         code = argc == at ? usage_error("--json is not a command") : dispatch(&ctl, argc - at, argv + at);
         curl_global_cleanup();

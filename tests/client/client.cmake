@@ -3,3 +3,5 @@ assent_test(test_client test_client.c stub.c LIBS assent_client_objects assent_c
 assent_test(test_blocking test_blocking.c stub.c LIBS assent_client_objects assent_codec assent_pure Threads::Threads LABEL threads)
 add_test(NAME client_install COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/install.sh ${CMAKE_BINARY_DIR} ${CMAKE_C_COMPILER} c++ ${ASSENT_SANITIZE})
 set_tests_properties(client_install PROPERTIES TIMEOUT 120 LABELS unit)
+assent_test(test_ctl test_ctl.c LIBS PkgConfig::JANSSON Threads::Threads)
+add_dependencies(test_ctl assentctl)
