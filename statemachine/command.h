@@ -216,6 +216,16 @@ enum {
 /* ---- a command as a whole
  * ----------------------------------------------------------------------------------------- */
 
+/* How a command that may be sent twice is executed once.
+ *
+ * SESSION_SEQUENCE: `client` is what SESSION_OPEN answered; `sequence` counts its commands from 1, in any
+ * order of arrival.  A repeated sequence gets the stored reply (refusals are replies too).  `acknowledged` <
+ * sequence: every sequence up to it was answered, and its reply may go.  Refused without execution and
+ * without a stored reply: SESSION_EXPIRED when the session is gone, or when the sequence was acknowledged
+ * before; LIMIT when 1024 replies are not acknowledged. SESSION_KEY: the key names this one request for 24
+ * hours of log time (fewer when a million younger keys came). Another type or other arguments under the same
+ * key: KEY_REUSED.  So a door must put nothing into the arguments that would differ in a second try, save in
+ * fields marked FIELD_VOLATILE. */
 enum session_kind { SESSION_NONE, SESSION_SEQUENCE, SESSION_KEY };
 
 struct command_session {

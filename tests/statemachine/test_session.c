@@ -269,6 +269,60 @@ static void a_crowd_of_expired_keys_goes_in_portions(void **state)
     assert_int_equal(ticks, 3);
 }
 
+/* Open sessions in entries of the largest size until `count` are open. */
+static void open_many(struct sm_harness *h, uint32_t count)
+{
+    static struct sm_command commands[ASSENT_ENTRY_COMMANDS_MAX];
+    struct codec_writer w;
+    codec_writer_init(&w);
+    struct assent_bytes open = sm_encode(&w, false, COMMAND_SESSION_OPEN, NULL, "{}");
+    while (count > 0) {
+        uint32_t n = count < ASSENT_ENTRY_COMMANDS_MAX ? count : ASSENT_ENTRY_COMMANDS_MAX;
+        h->index++;
+        for (uint32_t i = 0; i < n; i++)
+            commands[i] =
+                (struct sm_command){.index = h->index, .slot = i, .time_us = h->now_us, .command = open};
+        sm_apply(h->sm, commands, n, h->index);
+        h->now_us += 10000;
+        count -= n;
+    }
+    codec_writer_close(&w);
+}
+
+static void at_the_limit_the_longest_idle_session_makes_room(void **state)
+{
+    struct sm_harness *h = *state;
+    open_many(h, 65536);
+    uint64_t first = assent_position(1, 0), second = assent_position(1, 1), third = assent_position(1, 2);
+    h->session = (struct command_session){.kind = SESSION_SEQUENCE, .client = first};
+    assert_int_equal(tick_at(h, 1, 0), ASSENT_OK); /* the oldest is in use */
+    open_session(h, "{}");
+    h->session.client = second;
+    assert_int_equal(tick_at(h, 1, 0), ASSENT_SESSION_EXPIRED); /* it made room */
+    h->session.client = first;
+    assert_int_equal(tick_at(h, 2, 1), ASSENT_OK);
+    h->session.client = third;
+    assert_int_equal(tick_at(h, 1, 0), ASSENT_OK);
+    sm_reincarnate(h);
+    h->session.client = first;
+    assert_int_equal(tick_at(h, 2, 1), ASSENT_OK);
+    assert_int_equal(sm_uint(h, "value"), 2);
+}
+
+static void while_the_oldest_sessions_work_a_new_one_is_refused(void **state)
+{
+    struct sm_harness *h = *state;
+    open_many(h, 65536);
+    for (uint32_t i = 0; i < 40; i++) {
+        h->session = (struct command_session){.kind = SESSION_SEQUENCE, .client = assent_position(1, i)};
+        assert_int_equal(tick_at(h, 1, 0), ASSENT_OK);
+    }
+    h->session = (struct command_session){.kind = SESSION_NONE};
+    assert_int_equal(sm_run(h, COMMAND_SESSION_OPEN, "{}"), ASSENT_LIMIT);
+    assert_int_equal(sm_run(h, COMMAND_SESSION_OPEN, "{}"), ASSENT_LIMIT);
+    assert_int_equal(sm_run(h, COMMAND_SESSION_OPEN, "{}"), ASSENT_OK); /* behind those 40 stand idle ones */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
@@ -290,6 +344,8 @@ int main(void)
         TEST(trace_header_is_no_part_of_the_request),
         TEST(key_is_forgotten_after_a_day),
         TEST(a_crowd_of_expired_keys_goes_in_portions),
+        TEST(at_the_limit_the_longest_idle_session_makes_room),
+        TEST(while_the_oldest_sessions_work_a_new_one_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
