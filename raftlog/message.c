@@ -2,20 +2,32 @@
  *
  * Bodies behind the frame header (integers little-endian, no padding):
  *
- *   HELLO           cluster u64 | incarnation u64 | from u64 | to u64 | address size u16 | advert size u16 |
- *                   address | advert
+ *   HELLO           cluster u64 | incarnation u64 | from u64 | to u64 | address size u16 |
+ *                   advert size u16 | address | advert
+ *
  *   RAFT            kind u8, then by kind
+ *
  *     1 append      term u64 | prev index u64 | prev term u64 | commit u64 | n u32 |
  *                   n x (term u64 | size u32 | crc u32 | type u8) | the payloads, end to end
- *     2 appended    term u64 | rejected u64 | last index u64 | features u16 | capacity u16
- *     3 vote        term u64 | candidate u64 | last index u64 | last term u64 | flags u8 (1 disrupt, 2
- * pre-vote) 4 voted       term u64 | flags u8 (1 granted, 2 pre-vote) | features u16 | capacity u16 5 install
- * term u64 | manifest 6 timeout now term u64 | last index u64 | last term u64 PROBE(_ACK)     term u64 |
- * round u64 READ_INDEX      id u64 | term u64;  its ACK: id u64 | term u64 | index u64 | ok u8 PULL index u64
- * | term u64 | offset u64 | size u32;  CHUNK: the same, then `size` bytes POST            bytes
  *
- *   manifest        format u8 = 1 | index u64 | term u64 | configuration index u64 | size u64 | digest u64 |
- *                   crc u32 | chunk size u64 | configuration size u32 | configuration */
+ *     2 appended    term u64 | rejected u64 | last index u64 | features u16 | capacity u16
+ *
+ *     3 vote        term u64 | candidate u64 | last index u64 | last term u64 |
+ *                   flags u8 (1 disrupt, 2 pre-vote)
+ *
+ *     4 voted       term u64 | flags u8 (1 granted, 2 pre-vote) | features u16 | capacity u16
+ *
+ *     5 install     term u64 | manifest (see manifest.c)
+ *
+ *     6 timeout now term u64 | last index u64 | last term u64
+ *
+ *   PROBE(_ACK)     term u64 | round u64
+ *
+ *   READ_INDEX      id u64 | term u64;  its ACK: id u64 | term u64 | index u64 | ok u8
+ *
+ *   PULL            index u64 | term u64 | offset u64 | size u32;  CHUNK: the same, then `size` bytes
+ *
+ *   POST            bytes */
 #include "message.h"
 
 #include <assert.h>
@@ -24,6 +36,7 @@
 
 #include "assent/error.h"
 #include "assent/limits.h"
+#include "wire.h"
 
 static_assert((int)ENTRY_COMMAND == (int)RAFT_COMMAND, "types on the wire are libraft's");
 static_assert((int)ENTRY_BARRIER == (int)RAFT_BARRIER, "types on the wire are libraft's");
@@ -34,214 +47,20 @@ static_assert(RAFT_APPEND_ENTRIES == 1 && RAFT_TIMEOUT_NOW == 6, "kinds on the w
 #define ENTRY_HEAD_BYTES  17
 #define APPEND_HEAD_BYTES (1 + 4 * 8 + 4)
 #define HELLO_HEAD_BYTES  (4 * 8 + 2 * 2)
-#define MANIFEST_FORMAT   1
-#define MANIFEST_BYTES    (1 + 5 * 8 + 4 + 8 + 4)
 #define CHUNK_HEAD_BYTES  (3 * 8 + 4)
-/* Of a configuration: format, count, then per server at least id, an address of one byte, role. */
-#define CONFIGURATION_BYTES_MAX (16 + ASSENT_NODES_MAX * (8 + MESSAGE_ADDRESS_BYTES_MAX + 1 + 1))
 
 /* Versions the library writes into its messages at 0.22.1; they never vary, so they do not travel. */
 #define VERSION_APPEND_RESULT 2
 #define VERSION_VOTE          2
 #define VERSION_VOTE_RESULT   2
 
-/* ---- little-endian pieces ---- */
-
-struct writer {
-    uint8_t *p;
-};
-
-static void put(struct writer *w, uint64_t v, unsigned bytes)
+static bool get_bool(struct wire_reader *r)
 {
-    for (unsigned i = 0; i < bytes; i++) {
-        w->p[i] = (uint8_t)(v >> (8 * i));
-    }
-    w->p += bytes;
-}
-
-static void put_bytes(struct writer *w, struct assent_bytes b)
-{
-    if (b.size > 0) {
-        memcpy(w->p, b.base, b.size);
-        w->p += b.size;
-    }
-}
-
-/* Reads past the end give zeros and clear `ok`, so that a decoder checks once. */
-struct reader {
-    const uint8_t *p;
-    size_t left;
-    bool ok;
-};
-
-static uint64_t get(struct reader *r, unsigned bytes)
-{
-    uint64_t v = 0;
-    if (r->left < bytes) {
-        r->ok = false;
-        r->left = 0;
-        return 0;
-    }
-    for (unsigned i = 0; i < bytes; i++) {
-        v |= (uint64_t)r->p[i] << (8 * i);
-    }
-    r->p += bytes;
-    r->left -= bytes;
-    return v;
-}
-
-static struct assent_bytes get_bytes(struct reader *r, size_t size)
-{
-    if (r->left < size) {
-        r->ok = false;
-        r->left = 0;
-        return (struct assent_bytes){NULL, 0};
-    }
-    struct assent_bytes b = {size > 0 ? r->p : NULL, size};
-    r->p += size;
-    r->left -= size;
-    return b;
-}
-
-static uint64_t get_index(struct reader *r)
-{
-    uint64_t v = get(r, 8);
-    if (v > MESSAGE_INDEX_MAX) {
-        r->ok = false;
-    }
-    return v;
-}
-
-static bool get_bool(struct reader *r)
-{
-    uint64_t v = get(r, 1);
+    uint64_t v = wire_get(r, 1);
     if (v > 1) {
         r->ok = false;
     }
     return v == 1;
-}
-
-/* ---- configurations ---- */
-
-static bool address_valid(struct assent_bytes a)
-{
-    if (a.size == 0 || a.size > MESSAGE_ADDRESS_BYTES_MAX) {
-        return false;
-    }
-    for (size_t i = 0; i < a.size; i++) {
-        if (a.base[i] <= ' ' || a.base[i] > '~') { /* host names and numbers; nothing that confuses a log */
-            return false;
-        }
-    }
-    return true;
-}
-
-struct server {
-    uint64_t id;
-    struct assent_bytes address;
-};
-
-static bool server_repeats(const struct server *seen, uint64_t n, const struct server *s)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        if (seen[i].id == s->id || (seen[i].address.size == s->address.size &&
-                                    memcmp(seen[i].address.base, s->address.base, s->address.size) == 0)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool get_server(struct reader *r, struct server *s, bool *voter)
-{
-    s->id = get(r, 8);
-    const uint8_t *zero = r->left > 0 ? memchr(r->p, 0, r->left) : NULL;
-    if (!r->ok || s->id == 0 || zero == NULL) {
-        return false;
-    }
-    s->address = get_bytes(r, (size_t)(zero - r->p));
-    get(r, 1);
-    uint64_t role = get(r, 1);
-    *voter = role == RAFT_VOTER;
-    return r->ok && address_valid(s->address) &&
-           (role == RAFT_STANDBY || role == RAFT_VOTER || role == RAFT_SPARE);
-}
-
-bool configuration_bytes_valid(struct assent_bytes bytes)
-{
-    struct server seen[ASSENT_NODES_MAX];
-    if (bytes.base == NULL || bytes.size > CONFIGURATION_BYTES_MAX || bytes.size % 8 != 0) {
-        return false;
-    }
-    struct reader r = {bytes.base, bytes.size, true};
-    uint64_t format = get(&r, 1);
-    uint64_t n = get(&r, 8);
-    if (!r.ok || format != 1 || n == 0 || n > ASSENT_NODES_MAX) {
-        return false;
-    }
-    bool any_voter = false;
-    for (uint64_t i = 0; i < n; i++) {
-        bool voter;
-        if (!get_server(&r, &seen[i], &voter) || server_repeats(seen, i, &seen[i])) {
-            return false;
-        }
-        any_voter = any_voter || voter;
-    }
-    if (!any_voter || r.left >= 8) {
-        return false;
-    }
-    for (; r.left > 0;) { /* the library pads with zeros to a multiple of 8 */
-        if (get(&r, 1) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* ---- manifests ---- */
-
-size_t manifest_encoded_size(const struct snapshot_manifest *m)
-{
-    return MANIFEST_BYTES + m->configuration.size;
-}
-
-void manifest_encode(const struct snapshot_manifest *m, uint8_t *out)
-{
-    assert(m->configuration.size <= CONFIGURATION_BYTES_MAX);
-    struct writer w = {out};
-    put(&w, MANIFEST_FORMAT, 1);
-    put(&w, m->index, 8);
-    put(&w, m->term, 8);
-    put(&w, m->configuration_index, 8);
-    put(&w, m->size, 8);
-    put(&w, m->digest, 8);
-    put(&w, m->crc, 4);
-    put(&w, m->chunk_size, 8);
-    put(&w, m->configuration.size, 4);
-    put_bytes(&w, m->configuration);
-}
-
-int manifest_decode(struct assent_bytes bytes, struct snapshot_manifest *m)
-{
-    struct reader r = {bytes.base, bytes.size, true};
-    uint64_t format = get(&r, 1);
-    *m = (struct snapshot_manifest){0};
-    m->index = get_index(&r);
-    m->term = get(&r, 8);
-    m->configuration_index = get_index(&r);
-    m->size = get(&r, 8);
-    m->digest = get(&r, 8);
-    m->crc = (uint32_t)get(&r, 4);
-    m->chunk_size = get(&r, 8);
-    m->configuration = get_bytes(&r, (size_t)get(&r, 4));
-    if (!r.ok || r.left != 0 || format != MANIFEST_FORMAT || m->index == 0 || m->term == 0 ||
-        m->configuration_index == 0 || m->configuration_index > m->index || m->size > INT64_MAX ||
-        m->chunk_size == 0 || m->chunk_size > MESSAGE_CHUNK_BYTES_MAX ||
-        !configuration_bytes_valid(m->configuration)) {
-        *m = (struct snapshot_manifest){0};
-        return ASSENT_MALFORMED;
-    }
-    return 0;
 }
 
 /* ---- sizes ---- */
@@ -365,82 +184,83 @@ size_t message_tail_size(const struct message *m)
 
 /* ---- encoding ---- */
 
-static void put_append(struct writer *w, const struct message *m)
+static void put_append(struct wire_writer *w, const struct message *m)
 {
     const struct raft_append_entries *a = &m->raft.raft.append_entries;
     assert(a->n_entries <= MESSAGE_ENTRIES_MAX);
-    put(w, a->term, 8);
-    put(w, a->prev_log_index, 8);
-    put(w, a->prev_log_term, 8);
-    put(w, a->leader_commit, 8);
-    put(w, a->n_entries, 4);
+    wire_put(w, a->term, 8);
+    wire_put(w, a->prev_log_index, 8);
+    wire_put(w, a->prev_log_term, 8);
+    wire_put(w, a->leader_commit, 8);
+    wire_put(w, a->n_entries, 4);
     for (uint32_t i = 0; i < a->n_entries; i++) {
         const struct entry *e = m->raft.entries[i];
         assert(e->index == a->prev_log_index + 1 + i);
-        put(w, e->term, 8);
-        put(w, e->size, 4);
-        put(w, e->crc, 4);
-        put(w, e->type, 1);
+        wire_put(w, e->term, 8);
+        wire_put(w, e->size, 4);
+        wire_put(w, e->crc, 4);
+        wire_put(w, e->type, 1);
     }
 }
 
-static void put_raft(struct writer *w, const struct message *m)
+static void put_raft(struct wire_writer *w, const struct message *m)
 {
     const struct raft_message *r = &m->raft.raft;
-    put(w, (uint64_t)r->type, 1);
+    wire_put(w, (uint64_t)r->type, 1);
     switch (r->type) {
     case RAFT_APPEND_ENTRIES:
         put_append(w, m);
         break;
     case RAFT_APPEND_ENTRIES_RESULT:
-        put(w, r->append_entries_result.term, 8);
-        put(w, r->append_entries_result.rejected, 8);
-        put(w, r->append_entries_result.last_log_index, 8);
-        put(w, r->append_entries_result.features, 2);
-        put(w, r->append_entries_result.capacity, 2);
+        wire_put(w, r->append_entries_result.term, 8);
+        wire_put(w, r->append_entries_result.rejected, 8);
+        wire_put(w, r->append_entries_result.last_log_index, 8);
+        wire_put(w, r->append_entries_result.features, 2);
+        wire_put(w, r->append_entries_result.capacity, 2);
         break;
     case RAFT_REQUEST_VOTE:
-        put(w, r->request_vote.term, 8);
-        put(w, r->request_vote.candidate_id, 8);
-        put(w, r->request_vote.last_log_index, 8);
-        put(w, r->request_vote.last_log_term, 8);
-        put(w, (r->request_vote.disrupt_leader ? 1u : 0u) | (r->request_vote.pre_vote ? 2u : 0u), 1);
+        wire_put(w, r->request_vote.term, 8);
+        wire_put(w, r->request_vote.candidate_id, 8);
+        wire_put(w, r->request_vote.last_log_index, 8);
+        wire_put(w, r->request_vote.last_log_term, 8);
+        wire_put(w, (r->request_vote.disrupt_leader ? 1u : 0u) | (r->request_vote.pre_vote ? 2u : 0u), 1);
         break;
     case RAFT_REQUEST_VOTE_RESULT:
-        put(w, r->request_vote_result.term, 8);
-        put(w, (r->request_vote_result.vote_granted ? 1u : 0u) | (r->request_vote_result.pre_vote ? 2u : 0u),
+        wire_put(w, r->request_vote_result.term, 8);
+        wire_put(
+            w, (r->request_vote_result.vote_granted ? 1u : 0u) | (r->request_vote_result.pre_vote ? 2u : 0u),
             1);
-        put(w, r->request_vote_result.features, 2);
-        put(w, r->request_vote_result.capacity, 2);
+        wire_put(w, r->request_vote_result.features, 2);
+        wire_put(w, r->request_vote_result.capacity, 2);
         break;
     case RAFT_INSTALL_SNAPSHOT:
-        put(w, r->install_snapshot.term, 8);
+        wire_put(w, r->install_snapshot.term, 8);
         manifest_encode(&m->raft.manifest, w->p);
         w->p += manifest_encoded_size(&m->raft.manifest);
         break;
     case RAFT_TIMEOUT_NOW:
-        put(w, r->timeout_now.term, 8);
-        put(w, r->timeout_now.last_log_index, 8);
-        put(w, r->timeout_now.last_log_term, 8);
+        wire_put(w, r->timeout_now.term, 8);
+        wire_put(w, r->timeout_now.last_log_index, 8);
+        wire_put(w, r->timeout_now.last_log_term, 8);
         break;
     }
 }
 
-static void put_hello(struct writer *w, const struct message *m)
+static void put_hello(struct wire_writer *w, const struct message *m)
 {
     assert(m->hello.address.size <= MESSAGE_ADDRESS_BYTES_MAX);
     assert(m->hello.advert.size <= MESSAGE_ADVERT_BYTES_MAX);
-    put(w, m->hello.cluster_id, 8);
-    put(w, m->hello.incarnation, 8);
-    put(w, m->hello.from, 8);
-    put(w, m->hello.to, 8);
-    put(w, m->hello.address.size, 2);
-    put(w, m->hello.advert.size, 2);
-    put_bytes(w, m->hello.address);
-    put_bytes(w, m->hello.advert);
+    wire_put(w, m->hello.cluster_id, 8);
+    wire_put(w, m->hello.incarnation, 8);
+    wire_put(w, m->hello.from, 8);
+    wire_put(w, m->hello.to, 8);
+    wire_put(w, m->hello.address.size, 2);
+    wire_put(w, m->hello.advert.size, 2);
+    wire_put_bytes(w, m->hello.address);
+    wire_put_bytes(w, m->hello.advert);
 }
 
-static void put_body(struct writer *w, const struct message *m)
+static void put_body(struct wire_writer *w, const struct message *m)
 {
     switch (m->type) {
     case MESSAGE_HELLO:
@@ -451,25 +271,25 @@ static void put_body(struct writer *w, const struct message *m)
         break;
     case MESSAGE_PROBE:
     case MESSAGE_PROBE_ACK:
-        put(w, m->probe.term, 8);
-        put(w, m->probe.round, 8);
+        wire_put(w, m->probe.term, 8);
+        wire_put(w, m->probe.round, 8);
         break;
     case MESSAGE_READ_INDEX:
     case MESSAGE_READ_INDEX_ACK:
-        put(w, m->read_index.id, 8);
-        put(w, m->read_index.term, 8);
+        wire_put(w, m->read_index.id, 8);
+        wire_put(w, m->read_index.term, 8);
         if (m->type == MESSAGE_READ_INDEX_ACK) {
-            put(w, m->read_index.index, 8);
-            put(w, m->read_index.ok, 1);
+            wire_put(w, m->read_index.index, 8);
+            wire_put(w, m->read_index.ok, 1);
         }
         break;
     case MESSAGE_PULL:
     case MESSAGE_CHUNK:
         assert(m->type == MESSAGE_PULL || m->chunk.size == m->chunk.data.size);
-        put(w, m->chunk.index, 8);
-        put(w, m->chunk.term, 8);
-        put(w, m->chunk.offset, 8);
-        put(w, m->chunk.size, 4);
+        wire_put(w, m->chunk.index, 8);
+        wire_put(w, m->chunk.term, 8);
+        wire_put(w, m->chunk.offset, 8);
+        wire_put(w, m->chunk.size, 4);
         break;
     case MESSAGE_POST:
     case MESSAGE_TYPE_END:
@@ -482,12 +302,12 @@ size_t message_encode_head(const struct message *m, uint8_t *head)
     const size_t head_size = message_head_size(m);
     const size_t body_size = head_size - MESSAGE_HEADER_BYTES + message_tail_size(m);
     assert(body_size <= body_size_max(m->type));
-    struct writer w = {head};
-    put_bytes(&w, (struct assent_bytes){(const uint8_t *)MAGIC, 4});
-    put(&w, MESSAGE_VERSION, 1);
-    put(&w, (uint64_t)m->type, 1);
-    put(&w, 0, 2);
-    put(&w, body_size, 4);
+    struct wire_writer w = {head};
+    wire_put_bytes(&w, (struct assent_bytes){(const uint8_t *)MAGIC, 4});
+    wire_put(&w, MESSAGE_VERSION, 1);
+    wire_put(&w, (uint64_t)m->type, 1);
+    wire_put(&w, 0, 2);
+    wire_put(&w, body_size, 4);
     w.p += 4; /* the checksum, last */
     put_body(&w, m);
     assert(w.p == head + head_size);
@@ -499,7 +319,7 @@ size_t message_encode_head(const struct message *m, uint8_t *head)
         crc = crc32c(crc, piece.base, piece.size);
     }
     w.p = head + 12;
-    put(&w, crc, 4);
+    wire_put(&w, crc, 4);
     return head_size;
 }
 
@@ -508,11 +328,11 @@ size_t message_encode_head(const struct message *m, uint8_t *head)
 int message_decode_header(const uint8_t header[MESSAGE_HEADER_BYTES], enum message_type *type,
                           uint32_t *body_size)
 {
-    struct reader r = {header + 4, MESSAGE_HEADER_BYTES - 4, true};
-    uint64_t version = get(&r, 1);
-    uint64_t number = get(&r, 1);
-    uint64_t reserved = get(&r, 2);
-    uint64_t size = get(&r, 4);
+    struct wire_reader r = {header + 4, MESSAGE_HEADER_BYTES - 4, true};
+    uint64_t version = wire_get(&r, 1);
+    uint64_t number = wire_get(&r, 1);
+    uint64_t reserved = wire_get(&r, 2);
+    uint64_t size = wire_get(&r, 4);
     if (memcmp(header, MAGIC, 4) != 0 || version != MESSAGE_VERSION || number == 0 ||
         number >= MESSAGE_TYPE_END || reserved != 0) {
         return ASSENT_PROTOCOL;
@@ -525,30 +345,30 @@ int message_decode_header(const uint8_t header[MESSAGE_HEADER_BYTES], enum messa
     return 0;
 }
 
-static void get_hello(struct reader *r, struct message *m)
+static void get_hello(struct wire_reader *r, struct message *m)
 {
-    m->hello.cluster_id = get(r, 8);
-    m->hello.incarnation = get(r, 8);
-    m->hello.from = get(r, 8);
-    m->hello.to = get(r, 8);
-    size_t address_size = (size_t)get(r, 2);
-    size_t advert_size = (size_t)get(r, 2);
-    m->hello.address = get_bytes(r, address_size);
-    m->hello.advert = get_bytes(r, advert_size);
+    m->hello.cluster_id = wire_get(r, 8);
+    m->hello.incarnation = wire_get(r, 8);
+    m->hello.from = wire_get(r, 8);
+    m->hello.to = wire_get(r, 8);
+    size_t address_size = (size_t)wire_get(r, 2);
+    size_t advert_size = (size_t)wire_get(r, 2);
+    m->hello.address = wire_get_bytes(r, address_size);
+    m->hello.advert = wire_get_bytes(r, advert_size);
     if (m->hello.from == 0 || m->hello.to == 0 || m->hello.from == m->hello.to ||
-        !address_valid(m->hello.address) || advert_size > MESSAGE_ADVERT_BYTES_MAX) {
+        !wire_address_valid(m->hello.address) || advert_size > MESSAGE_ADVERT_BYTES_MAX) {
         r->ok = false;
     }
 }
 
 /* One entry: its head from `heads`, its payload from `r`. */
-static int get_entry(struct reader *heads, struct reader *r, uint64_t index, struct entry **out)
+static int get_entry(struct wire_reader *heads, struct wire_reader *r, uint64_t index, struct entry **out)
 {
-    uint64_t term = get(heads, 8);
-    uint32_t size = (uint32_t)get(heads, 4);
-    uint32_t crc = (uint32_t)get(heads, 4);
-    uint8_t type = (uint8_t)get(heads, 1);
-    struct assent_bytes payload = get_bytes(r, size);
+    uint64_t term = wire_get(heads, 8);
+    uint32_t size = (uint32_t)wire_get(heads, 4);
+    uint32_t crc = (uint32_t)wire_get(heads, 4);
+    uint8_t type = (uint8_t)wire_get(heads, 1);
+    struct assent_bytes payload = wire_get_bytes(r, size);
     struct entry *e = entry_new(type, size);
     if (e == NULL) {
         return ASSENT_NOMEM;
@@ -565,16 +385,16 @@ static int get_entry(struct reader *heads, struct reader *r, uint64_t index, str
 
 /* What can be said about the entries before memory is spent on them: types, terms in order, sizes that add up
  * to exactly the bytes behind the heads, configurations. */
-static bool entries_plausible(struct reader heads, const struct raft_append_entries *a,
-                              struct reader payloads)
+static bool entries_plausible(struct wire_reader heads, const struct raft_append_entries *a,
+                              struct wire_reader payloads)
 {
     uint64_t last_term = a->prev_log_term;
     for (uint32_t i = 0; i < a->n_entries; i++) {
-        uint64_t term = get(&heads, 8);
-        size_t size = (size_t)get(&heads, 4);
-        get(&heads, 4);
-        uint64_t type = get(&heads, 1);
-        struct assent_bytes payload = get_bytes(&payloads, size);
+        uint64_t term = wire_get(&heads, 8);
+        size_t size = (size_t)wire_get(&heads, 4);
+        wire_get(&heads, 4);
+        uint64_t type = wire_get(&heads, 1);
+        struct assent_bytes payload = wire_get_bytes(&payloads, size);
         if (!payloads.ok || size == 0 || size > ASSENT_ENTRY_BYTES_MAX || term == 0 || term < last_term ||
             term > a->term) {
             return false;
@@ -588,20 +408,20 @@ static bool entries_plausible(struct reader heads, const struct raft_append_entr
     return heads.ok && payloads.left == 0;
 }
 
-static int get_append(struct reader *r, struct message *m)
+static int get_append(struct wire_reader *r, struct message *m)
 {
     struct raft_append_entries *a = &m->raft.raft.append_entries;
-    a->term = get(r, 8);
-    a->prev_log_index = get_index(r);
-    a->prev_log_term = get(r, 8);
-    a->leader_commit = get_index(r);
-    uint32_t n = (uint32_t)get(r, 4);
+    a->term = wire_get(r, 8);
+    a->prev_log_index = wire_get_index(r);
+    a->prev_log_term = wire_get(r, 8);
+    a->leader_commit = wire_get_index(r);
+    uint32_t n = (uint32_t)wire_get(r, 4);
     if (!r->ok || a->term == 0 || (a->prev_log_index == 0) != (a->prev_log_term == 0) ||
         a->prev_log_term > a->term || n > MESSAGE_ENTRIES_MAX || a->prev_log_index > MESSAGE_INDEX_MAX - n) {
         return ASSENT_MALFORMED;
     }
-    struct assent_bytes head_bytes = get_bytes(r, (size_t)n * ENTRY_HEAD_BYTES);
-    struct reader heads = {head_bytes.base, head_bytes.size, r->ok};
+    struct assent_bytes head_bytes = wire_get_bytes(r, (size_t)n * ENTRY_HEAD_BYTES);
+    struct wire_reader heads = {head_bytes.base, head_bytes.size, r->ok};
     a->n_entries = n;
     if (!r->ok || !entries_plausible(heads, a, *r)) {
         a->n_entries = 0;
@@ -625,24 +445,24 @@ static int get_append(struct reader *r, struct message *m)
     return 0;
 }
 
-static void get_append_result(struct reader *r, struct raft_append_entries_result *a)
+static void get_append_result(struct wire_reader *r, struct raft_append_entries_result *a)
 {
     a->version = VERSION_APPEND_RESULT;
-    a->term = get(r, 8);
-    a->rejected = get_index(r);
-    a->last_log_index = get_index(r);
-    a->features = (unsigned short)get(r, 2);
-    a->capacity = (unsigned short)get(r, 2);
+    a->term = wire_get(r, 8);
+    a->rejected = wire_get_index(r);
+    a->last_log_index = wire_get_index(r);
+    a->features = (unsigned short)wire_get(r, 2);
+    a->capacity = (unsigned short)wire_get(r, 2);
 }
 
-static void get_vote(struct reader *r, struct raft_request_vote *v)
+static void get_vote(struct wire_reader *r, struct raft_request_vote *v)
 {
     v->version = VERSION_VOTE;
-    v->term = get(r, 8);
-    v->candidate_id = get(r, 8);
-    v->last_log_index = get_index(r);
-    v->last_log_term = get(r, 8);
-    uint64_t flags = get(r, 1);
+    v->term = wire_get(r, 8);
+    v->candidate_id = wire_get(r, 8);
+    v->last_log_index = wire_get_index(r);
+    v->last_log_term = wire_get(r, 8);
+    uint64_t flags = wire_get(r, 1);
     v->disrupt_leader = (flags & 1) != 0;
     v->pre_vote = (flags & 2) != 0;
     if (v->term == 0 || v->candidate_id == 0 || flags > 3 || v->last_log_term > v->term ||
@@ -651,25 +471,25 @@ static void get_vote(struct reader *r, struct raft_request_vote *v)
     }
 }
 
-static void get_vote_result(struct reader *r, struct raft_request_vote_result *v)
+static void get_vote_result(struct wire_reader *r, struct raft_request_vote_result *v)
 {
     v->version = VERSION_VOTE_RESULT;
-    v->term = get(r, 8);
-    uint64_t flags = get(r, 1);
+    v->term = wire_get(r, 8);
+    uint64_t flags = wire_get(r, 1);
     v->vote_granted = (flags & 1) != 0;
     v->pre_vote = (flags & 2) != 0;
-    v->features = (unsigned short)get(r, 2);
-    v->capacity = (unsigned short)get(r, 2);
+    v->features = (unsigned short)wire_get(r, 2);
+    v->capacity = (unsigned short)wire_get(r, 2);
     if (flags > 3) {
         r->ok = false;
     }
 }
 
-static int get_install(struct reader *r, struct message *m)
+static int get_install(struct wire_reader *r, struct message *m)
 {
     struct raft_install_snapshot *s = &m->raft.raft.install_snapshot;
-    s->term = get(r, 8);
-    struct assent_bytes rest = get_bytes(r, r->left);
+    s->term = wire_get(r, 8);
+    struct assent_bytes rest = wire_get_bytes(r, r->left);
     int rv = manifest_decode(rest, &m->raft.manifest);
     if (rv != 0 || !r->ok || s->term == 0 || m->raft.manifest.term > s->term) {
         return ASSENT_MALFORMED;
@@ -680,19 +500,19 @@ static int get_install(struct reader *r, struct message *m)
     return 0;
 }
 
-static void get_timeout_now(struct reader *r, struct raft_timeout_now *t)
+static void get_timeout_now(struct wire_reader *r, struct raft_timeout_now *t)
 {
-    t->term = get(r, 8);
-    t->last_log_index = get_index(r);
-    t->last_log_term = get(r, 8);
+    t->term = wire_get(r, 8);
+    t->last_log_index = wire_get_index(r);
+    t->last_log_term = wire_get(r, 8);
     if (t->term == 0 || t->last_log_term > t->term || (t->last_log_index == 0) != (t->last_log_term == 0)) {
         r->ok = false;
     }
 }
 
-static int get_raft(struct reader *r, struct message *m)
+static int get_raft(struct wire_reader *r, struct message *m)
 {
-    uint64_t kind = get(r, 1);
+    uint64_t kind = wire_get(r, 1);
     if (!r->ok || kind < RAFT_APPEND_ENTRIES || kind > RAFT_TIMEOUT_NOW) {
         return ASSENT_MALFORMED;
     }
@@ -718,24 +538,24 @@ static int get_raft(struct reader *r, struct message *m)
     return 0;
 }
 
-static void get_chunk(struct reader *r, struct message *m)
+static void get_chunk(struct wire_reader *r, struct message *m)
 {
-    m->chunk.index = get_index(r);
-    m->chunk.term = get(r, 8);
-    m->chunk.offset = get(r, 8);
-    m->chunk.size = (uint32_t)get(r, 4);
+    m->chunk.index = wire_get_index(r);
+    m->chunk.term = wire_get(r, 8);
+    m->chunk.offset = wire_get(r, 8);
+    m->chunk.size = (uint32_t)wire_get(r, 4);
     if (m->chunk.index == 0 || m->chunk.term == 0 || m->chunk.offset > INT64_MAX ||
         m->chunk.size > MESSAGE_CHUNK_BYTES_MAX) {
         r->ok = false;
     }
     if (m->type == MESSAGE_CHUNK) {
-        m->chunk.data = get_bytes(r, m->chunk.size);
+        m->chunk.data = wire_get_bytes(r, m->chunk.size);
     } else if (m->chunk.size == 0) {
         r->ok = false;
     }
 }
 
-static int get_body(struct reader *r, struct message *m)
+static int get_body(struct wire_reader *r, struct message *m)
 {
     switch (m->type) {
     case MESSAGE_HELLO:
@@ -745,18 +565,18 @@ static int get_body(struct reader *r, struct message *m)
         return get_raft(r, m);
     case MESSAGE_PROBE:
     case MESSAGE_PROBE_ACK:
-        m->probe.term = get(r, 8);
-        m->probe.round = get(r, 8);
+        m->probe.term = wire_get(r, 8);
+        m->probe.round = wire_get(r, 8);
         if (m->probe.term == 0) {
             r->ok = false;
         }
         break;
     case MESSAGE_READ_INDEX:
     case MESSAGE_READ_INDEX_ACK:
-        m->read_index.id = get(r, 8);
-        m->read_index.term = get(r, 8);
+        m->read_index.id = wire_get(r, 8);
+        m->read_index.term = wire_get(r, 8);
         if (m->type == MESSAGE_READ_INDEX_ACK) {
-            m->read_index.index = get_index(r);
+            m->read_index.index = wire_get_index(r);
             m->read_index.ok = get_bool(r);
         }
         break;
@@ -765,7 +585,7 @@ static int get_body(struct reader *r, struct message *m)
         get_chunk(r, m);
         break;
     case MESSAGE_POST:
-        m->post = get_bytes(r, r->left);
+        m->post = wire_get_bytes(r, r->left);
         break;
     case MESSAGE_TYPE_END:
         return ASSENT_MALFORMED;
@@ -781,11 +601,11 @@ int message_decode(const uint8_t header[MESSAGE_HEADER_BYTES], const uint8_t *bo
     if (message_decode_header(header, &m->type, &announced) != 0 || announced != body_size) {
         return ASSENT_MALFORMED;
     }
-    struct reader crc = {header + 12, 4, true};
-    if (crc32c(crc32c(0, header + 4, 8), body, body_size) != get(&crc, 4)) {
+    struct wire_reader crc = {header + 12, 4, true};
+    if (crc32c(crc32c(0, header + 4, 8), body, body_size) != wire_get(&crc, 4)) {
         return ASSENT_CORRUPT;
     }
-    struct reader r = {body, body_size, true};
+    struct wire_reader r = {body, body_size, true};
     int rv = get_body(&r, m);
     if (rv == 0 && (!r.ok || r.left != 0)) {
         rv = ASSENT_MALFORMED;

@@ -1,6 +1,8 @@
 /* What the files of the glue share: struct raftlog, and how its parts call each other.
  *
- *   raftlog.c           the loop: events in, effects out, timers, stop and close, status
+ *   raftlog.c           begin, stop and close, status
+ *   raftlog_turn.c      effects out to the application, once per turn of the loop; the core's timer
+ *   raftlog_io.c        disk and peers into the core, the core to disk and peers
  *   raftlog_open.c      configuration, identity, bootstrap, start, recovery
  *   raftlog_propose.c   commands into entries, committed entries into the application
  *   raftlog_read.c      linearizable reads
@@ -188,14 +190,25 @@ void log_break(struct raftlog *log, const char *format, ...) __attribute__((form
 void log_check(struct raftlog *log, int rv);
 void log_histogram(struct raftlog_histogram *h, uint64_t us);
 void log_job_done(struct raftlog *log);
+/* Everybody who waits gets `status`; proposals that are in the log get `pending_status`. */
+void log_fail_all(struct raftlog *log, int status, int pending_status);
+void log_stop_transport(struct raftlog *log);
+/* Start handles and timers. */
+void log_begin(struct raftlog *log);
+void log_free(struct raftlog *log);
+
+/* raftlog_turn.c */
+void log_turn(struct raftlog *log);
 bool effects_empty(const struct raftlog *log);
 struct effect *effect_add(struct raftlog *log, enum effect_kind kind);
-/* Start handles, timers and threads; the core runs from here on. */
+/* Queue committed entries; takes references. */
+void effects_add_entries(struct raftlog *log, struct entry *const *entries, uint32_t n);
+void effects_close(struct raftlog *log);
+
+/* raftlog_io.c */
 struct core_io log_core_io(struct raftlog *log);
 void log_disk_callbacks(struct raftlog *log, struct disk_callbacks *out);
 void log_transport_callbacks(struct raftlog *log, struct transport_callbacks *out);
-void log_begin(struct raftlog *log);
-void log_free(struct raftlog *log);
 
 /* raftlog_propose.c */
 int proposals_init(struct proposals *p);
