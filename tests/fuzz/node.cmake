@@ -1,0 +1,2 @@
+# What HTTP clients send.
+assent_fuzzer(fuzz_json fuzz_json.c LIBS assent_node)
