@@ -3,6 +3,7 @@
  * DIR (default .local) holds a data directory and a log per node and nodes.json, which says who runs where.
  * A pid in it is believed only while /proc shows our assentd with that data directory.  `up` starts what is
  * missing, so that it can be repeated; a lock file keeps two of them apart. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -11,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -175,8 +177,30 @@ static bool find_daemon(char path[PATH_MAX])
     return false;
 }
 
+/* A cluster of another directory on the same ports would answer in our place. */
+static bool is_free(const char *address)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons((uint16_t)atoi(strchr(address, ':') + 1)),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* as the daemon will */
+    bool taken = bind(fd, (const struct sockaddr *)&at, sizeof at) != 0 || listen(fd, 1) != 0;
+    (void)close(fd);
+    if (taken) {
+        (void)fprintf(stderr,
+                      "assentctl: another program listens on %s; choose others with --http-port, --rpc-port, "
+                      "--raft-port\n",
+                      address);
+    }
+    return !taken;
+}
+
 static enum exit_code start(struct local *l, struct node *n, char *program)
 {
+    if (!is_free(n->http) || !is_free(n->rpc) || !is_free(n->raft)) {
+        return EXIT_REFUSED;
+    }
     char cluster[NODES_MAX * 64] = "", id[16], err[PATH_MAX + 128];
     size_t at = 0;
     for (int i = 0; i < l->nodes_n; i++) {
@@ -201,9 +225,6 @@ static enum exit_code start(struct local *l, struct node *n, char *program)
                       "assentctl: the data of %s is gone; 'assentctl local down --wipe' starts over\n",
                       n->name);
         return EXIT_REFUSED;
-    }
-    if (mkdir(n->data, 0755) != 0 && errno != EEXIST) {
-        return fail("cannot make", n->data);
     }
     n->pid = process_start(argv, n->log, err, sizeof err);
     if (n->pid < 0) {
@@ -297,6 +318,11 @@ static enum exit_code local_up(struct local *l)
         }
     } else {
         plan(l);
+    }
+    for (int i = 0; i < l->nodes_n && !l->known; i++) {
+        if (mkdir(l->nodes[i].data, 0755) != 0 && errno != EEXIST) {
+            return fail("cannot make", l->nodes[i].data);
+        }
     }
     if (!find_daemon(program)) {
         (void)fprintf(stderr, "assentctl: there is no " DAEMON

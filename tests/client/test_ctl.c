@@ -387,27 +387,27 @@ static int fake_daemon(int argc, char **argv)
 }
 
 struct cluster {
-    char root[64], dir[128], daemon[128], base[16];
+    char root[64], dir[128], daemon[128];
+    char base[16], rpc[16], raft[16];
 };
 
-/* Three ports in a row that are free now. */
+/* Nine ports in a row that are free now, below those the kernel gives to outgoing connections. */
 static int free_ports(void)
 {
     for (int tries = 0; tries < 100; tries++) {
         char address[32];
-        int fds[3], n = 0, fd = listen_on("127.0.0.1", 0, address), base = atoi(strchr(address, ':') + 1);
-        close(fd);
-        while (n < 3 && (fds[n] = listen_on("127.0.0.1", base + n, address)) >= 0) {
+        int fds[9], n = 0, base = 20000 + (getpid() + tries * 131) * 9 % 12000;
+        while (n < 9 && (fds[n] = listen_on("127.0.0.1", base + n, address)) >= 0) {
             n++;
         }
         for (int i = 0; i < n; i++) {
             close(fds[i]);
         }
-        if (n == 3 && base + 3 < 65000) {
+        if (n == 9) {
             return base;
         }
     }
-    fail_msg("no three free ports in a row");
+    fail_msg("no nine free ports in a row");
     return 0;
 }
 
@@ -418,7 +418,10 @@ static int local_set_up(void **state)
     assert_non_null(mkdtemp(c->root));
     (void)snprintf(c->dir, sizeof c->dir, "%s/local", c->root);
     (void)snprintf(c->daemon, sizeof c->daemon, "%s/assentd", c->root);
-    (void)snprintf(c->base, sizeof c->base, "%d", free_ports());
+    int base = free_ports();
+    (void)snprintf(c->base, sizeof c->base, "%d", base);
+    (void)snprintf(c->rpc, sizeof c->rpc, "%d", base + 3);
+    (void)snprintf(c->raft, sizeof c->raft, "%d", base + 6);
     char self[4096];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     assert_true(n > 0);
@@ -429,10 +432,10 @@ static int local_set_up(void **state)
     return 0;
 }
 
-static int up(const struct cluster *c)
+static int up(struct cluster *c)
 {
-    return run(T("local"), T("up"), T("--dir"), (char *)(uintptr_t)c->dir, T("--http-port"),
-               (char *)(uintptr_t)c->base);
+    return run(T("local"), T("up"), T("--dir"), c->dir, T("--http-port"), c->base, T("--rpc-port"), c->rpc,
+               T("--raft-port"), c->raft);
 }
 #define local(c, ...) run(T("local"), __VA_ARGS__, T("--dir"), (c)->dir)
 
@@ -554,6 +557,18 @@ static void a_node_without_its_data_is_not_started_again(void **state)
     assert_non_null(strstr(complaint, "the data of node-1 is gone"));
 }
 
+static void a_port_that_is_taken_is_named(void **state)
+{
+    struct cluster *c = *state;
+    char address[32];
+    int fd = listen_on("127.0.0.1", atoi(c->base) + 1, address);
+    assert_int_equal(up(c), 1);
+    assert_non_null(strstr(complaint, address));
+    close(fd);
+    assert_int_equal(up(c), 0); /* and the others were kept */
+    shows("1 of 3 nodes run already, 2 started");
+}
+
 static void without_a_daemon_nothing_starts(void **state)
 {
     struct cluster *c = *state;
@@ -589,6 +604,7 @@ int main(int argc, char **argv)
         LOCAL(a_pid_of_a_stranger_is_left_alone),
         LOCAL(a_node_that_ends_at_once_shows_its_log),
         LOCAL(a_node_without_its_data_is_not_started_again),
+        LOCAL(a_port_that_is_taken_is_named),
         LOCAL(without_a_daemon_nothing_starts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
