@@ -438,6 +438,8 @@ static void vectors_order_stamps_as_the_graph_of_events_does(void **state)
             for (int n = 0; n < 4 && m->stamps > 0; n++) {
                 model_compare(m);
             }
+            assert_string_equal(ask(&h, QUERY_VECTOR, "{'clock':'c'}"), "OK"); /* well formed at every step */
+            assert_true(sm_uint(&h, "epoch") == m->epoch);
             if (m->events == EVENTS / 2 && dice < 25) {
                 sm_reincarnate(&h);
             }
