@@ -20,6 +20,9 @@ const uint32_t raftlog_bucket_us[RAFTLOG_BUCKETS] = {50,     100,     200,     5
                                                      5000,   10000,   20000,   50000,     100000, 200000,
                                                      500000, 1000000, 5000000, UINT32_MAX};
 
+/* A wall clock this far from the stamps has been stepped. */
+#define STEP_US 100000
+
 /* ---- small things ---- */
 
 /* CLOCK_MONOTONIC does not run backwards and does not jump with the wall clock. */
@@ -33,11 +36,16 @@ uint64_t log_now_ms(void)
     return uv_hrtime() / 1000000;
 }
 
-int64_t log_wall_us(void)
+static int64_t wall_us(void)
 {
     struct timespec t;
     (void)clock_gettime(CLOCK_REALTIME, &t);
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+int64_t log_stamp_us(struct raftlog *log)
+{
+    return stamp_look(&log->stamp, wall_us(), log_now_us());
 }
 
 void log_event(struct raftlog *log, int level, const char *event, const char *format, ...)
@@ -99,6 +107,19 @@ static void on_check(uv_check_t *handle)
     log_turn(handle->data);
 }
 
+/* Look at the clock in time to recognise a step, and say so: timeouts run fast or slow until it is worked
+ * off. */
+static void watch_clock(struct raftlog *log)
+{
+    const int64_t apart_us = wall_us() - log_stamp_us(log);
+    const bool stepped = apart_us > STEP_US || apart_us < -STEP_US;
+    if (stepped != log->stepped) {
+        log->stepped = stepped;
+        log_event(log, stepped ? 2 : 1, stepped ? "clock_stepped" : "clock_steady", "apart_us=%lld",
+                  (long long)apart_us);
+    }
+}
+
 static void on_housekeeping(uv_timer_t *timer)
 {
     struct raftlog *log = timer->data;
@@ -109,6 +130,7 @@ static void on_housekeeping(uv_timer_t *timer)
     proposals_housekeeping(log, now_ms);
     reads_housekeeping(log, now_ms);
     snapshots_housekeeping(log, now_ms);
+    watch_clock(log);
     bool no_space = disk_free_bytes(log->disk) < log->config.min_free_bytes;
     if (no_space != log->no_space) {
         log->no_space = no_space;

@@ -113,6 +113,9 @@ struct raftlog_config {
     const char *tls_cert, *tls_key, *tls_ca; /* reserved for mutual TLS; NULL */
     struct assent_bytes advert; /* what peers are told about this node (<= 1 KiB), see raftlog_peer() */
     uint64_t seed;              /* of the randomised timeouts; 0: from the kernel */
+    /* A fault for tests, 0: none: the n-th commit of the log fails with this errno. */
+    uint32_t fail_commit_at;
+    int fail_errno;
 };
 
 /* Defaults for every field that has one. */

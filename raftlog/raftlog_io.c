@@ -1,5 +1,5 @@
-/* Both ends of the core: what it wants done goes to disk, peers and the queue of effects; what disk and peers say
- * goes into it. */
+/* Both ends of the core: what it wants done goes to disk, peers and the queue of effects; what disk and peers
+ * say goes into it. */
 #include <assert.h>
 #include <string.h>
 
@@ -220,11 +220,9 @@ static void on_recorded(void *data)
 static void on_disk_failed(void *data, int error, const char *what)
 {
     struct raftlog *log = data;
-    log_event(log, 3, "disk_failed", "what=\"%s\" error=\"%s\"", what, strerror(error));
-    log_break(log,
-              "the log on disk failed (%s: %s); nothing more is written, because a later sync may lie: "
-              "repair the disk, then restart",
-              what, strerror(error));
+    log_event(log, 3, "disk_failed", "what=\"%s\" errno=%d", what, error);
+    log_break(log, "%s; nothing more is written, because a later sync may lie: repair the disk, then restart",
+              what);
 }
 
 static void on_commit_us(void *data, uint64_t us, uint32_t entries, uint64_t bytes)

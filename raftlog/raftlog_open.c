@@ -327,7 +327,9 @@ static int open_disk(struct raftlog *log, char *err, size_t err_size)
 {
     struct disk_config c = {.dir = log->dir,
                             .map_bytes = log->config.disk_map_bytes,
-                            .presize_bytes = log->config.disk_presize_bytes};
+                            .presize_bytes = log->config.disk_presize_bytes,
+                            .fail_commit_at = log->config.fail_commit_at,
+                            .fail_errno = log->config.fail_errno};
     int rv = disk_open(&log->disk, &c, err, err_size);
     if (rv != 0) {
         return rv;

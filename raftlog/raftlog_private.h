@@ -18,6 +18,7 @@
 #include "disk.h"
 #include "raftlog.h"
 #include "snapshot.h"
+#include "stamp.h"
 #include "transport.h"
 
 /* ---- effects ---- */
@@ -173,6 +174,8 @@ struct raftlog {
     uint64_t servers[ASSENT_NODES_MAX];
     uint32_t servers_n;
     bool no_space;
+    struct stamp stamp;
+    bool stepped; /* the wall clock is away from it */
     uint64_t skew_event_ms;
     int64_t leader_ahead_us;
     struct raftlog_metrics metrics;
@@ -181,7 +184,8 @@ struct raftlog {
 /* raftlog.c */
 uint64_t log_now_ms(void);
 uint64_t log_now_us(void);
-int64_t log_wall_us(void);
+/* Time to stamp entries with and to judge a leader's stamps by. */
+int64_t log_stamp_us(struct raftlog *log);
 void log_event(struct raftlog *log, int level, const char *event, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 /* The log cannot go on; the application is told at the end of the turn. */

@@ -266,8 +266,8 @@ static bool submit_some(struct raftlog *log)
     struct entry *entries[SUBMIT_ENTRIES_MAX], *given[SUBMIT_ENTRIES_MAX];
     uint32_t counts[SUBMIT_ENTRIES_MAX], n = 0, at = 0;
     size_t byte = 0;
-    int64_t wall = log_wall_us();
-    int64_t stamp_us = wall > p->stamp_us ? wall : p->stamp_us;
+    int64_t now_us = log_stamp_us(log);
+    int64_t stamp_us = now_us > p->stamp_us ? now_us : p->stamp_us;
     int rv = 0;
     while (at < p->n && n < SUBMIT_ENTRIES_MAX && rv == 0) {
         entries[n] = entry_fill(p, &at, &byte, stamp_us, &counts[n]);
@@ -396,7 +396,7 @@ bool apply_admits(struct raftlog *log, const struct entry *e)
         }
         return false;
     }
-    const int64_t ahead_us = b.time_us - log_wall_us();
+    const int64_t ahead_us = b.time_us - log_stamp_us(log);
     log->leader_ahead_us = ahead_us;
     if (ahead_us <= log->config.max_skew_us) {
         return true;

@@ -3,6 +3,7 @@
  * Claims are waited for, with a deadline far beyond what they take; nothing sleeps. */
 #include "raftlog.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -750,6 +751,43 @@ static void a_leader_far_in_the_future_is_refused(void **state)
     assert_true(p.done);
 }
 
+static void a_failed_disk_stops_the_node_loudly(void **state)
+{
+    (void)state;
+    for (uint32_t i = 0; i < 3; i++) {
+        node_config(&nodes[i], i, 3);
+    }
+    nodes[0].config.fail_commit_at = 6;
+    nodes[0].config.fail_errno = EIO;
+    for (uint32_t i = 0; i < 3; i++) {
+        must_open(&nodes[i]);
+    }
+    struct proposal p[40];
+    struct node *l = await_leader();
+    unsigned n = 0;
+    while (!nodes[0].broken && n < 40) {
+        int rv = propose(l, &p[n], "x");
+        if (rv == 0) {
+            until(p[n].done || nodes[0].broken);
+            n++;
+        }
+        uv_run(&loop, UV_RUN_NOWAIT);
+        l = await_leader();
+    }
+    until(nodes[0].broken);
+    print_message("%s\n", nodes[0].reason);
+    assert_int_equal(nodes[0].role, RAFTLOG_STOPPED);
+    struct proposal late_one;
+    assert_int_equal(propose(&nodes[0], &late_one, "x"), ASSENT_STOPPED);
+    struct reading r = {.node = &nodes[0], .req.data = &r};
+    assert_int_equal(raftlog_read(nodes[0].log, &r.req, on_read), ASSENT_STOPPED);
+    until(leader() != NULL && leader() != &nodes[0]); /* the others go on */
+    for (unsigned i = 0; i < n; i++) {
+        until(p[i].done);
+    }
+    write_some(leader(), 3);
+}
+
 /* ---- claims: reads and posts ---- */
 
 static void reads_see_what_was_acknowledged_before(void **state)
@@ -1187,6 +1225,7 @@ int main(int argc, char **argv)
         CLAIM(proposals_of_a_lost_majority_get_an_unknown_outcome),
         CLAIM(closing_answers_everybody),
         CLAIM(a_leader_far_in_the_future_is_refused),
+        CLAIM(a_failed_disk_stops_the_node_loudly),
         CLAIM(reads_see_what_was_acknowledged_before),
         CLAIM(a_read_without_a_leader_is_refused),
         CLAIM(applications_post_to_each_other),
