@@ -479,6 +479,29 @@ static int receive_install(struct core *c, const struct raft_message *m, const s
     return 0;
 }
 
+/* A non-voter never forgets its leader, because it never campaigns: has it been silent as long as would make
+ * a voter campaign? */
+static bool leader_silent(struct core *c)
+{
+    const struct core_peer *leader = core_peer(c, core_leader(c));
+    return leader == NULL || c->now_ms >= leader->heard_ms + c->config.election_ms;
+}
+
+static int receive_vote_request(struct core *c, struct raft_message *m)
+{
+    int *role = guard_lend_vote(&c->guard, &c->raft);
+    int own = role != NULL ? *role : RAFT_VOTER;
+    if (role != NULL) {
+        *role = RAFT_VOTER;
+        m->request_vote.disrupt_leader |= leader_silent(c);
+    }
+    int rv = receive(c, m, false);
+    if (role != NULL) {
+        *role = own; /* voting does not touch the configuration, so this is still its place */
+    }
+    return rv;
+}
+
 static int receive_raft(struct core *c, const struct message *in, const char *address)
 {
     struct raft_message m = in->raft.raft;
@@ -492,6 +515,8 @@ static int receive_raft(struct core *c, const struct message *in, const char *ad
         return receive_append(c, &m, in->raft.entries);
     case RAFT_INSTALL_SNAPSHOT:
         return receive_install(c, &m, &in->raft.manifest);
+    case RAFT_REQUEST_VOTE:
+        return receive_vote_request(c, &m);
     default:
         return receive(c, &m, false);
     }

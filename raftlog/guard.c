@@ -315,6 +315,17 @@ bool guard_change_step(struct guard *g, const struct raft_configuration *from,
     return !act(g, GUARD_SOLE_VOTER, voters_of(to) < voters_of(from) && voters_of(to) < 2);
 }
 
+int *guard_lend_vote(struct guard *g, struct raft *r)
+{
+    for (unsigned i = 0; i < r->configuration.n; i++) {
+        struct raft_server *s = &r->configuration.servers[i];
+        if (s->id == r->id) {
+            return act(g, GUARD_CHANGE_GATE, s->role != RAFT_VOTER) ? &s->role : NULL;
+        }
+    }
+    return NULL;
+}
+
 bool guard_transfer_ready(struct guard *g, struct raft *r, uint64_t target)
 {
     raft_index match = 0;

@@ -117,6 +117,13 @@ enum guard_gate guard_change_gate(struct guard *g, const struct raft *r, bool re
 bool guard_change_step(struct guard *g, const struct raft_configuration *from,
                        const struct raft_configuration *to);
 
+/* G8, the voter's side: the library refuses votes while its own configuration calls it a non-voter.  A node
+ * that has been promoted and has not heard of it is then missing from every quorum that would elect the
+ * leader to tell it.  Granting is safe whatever the configuration: candidates count their own voters only
+ * (Raft dissertation, 4.2.1).  Returns where our role stands if it must read RAFT_VOTER while a RequestVote
+ * is stepped, else NULL; the caller puts it back. */
+int *guard_lend_vote(struct guard *g, struct raft *r);
+
 /* G13: the transferee's whole log is durable and equal to ours, so TimeoutNow will be obeyed. */
 bool guard_transfer_ready(struct guard *g, struct raft *r, uint64_t target);
 
