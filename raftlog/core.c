@@ -53,7 +53,7 @@ int core_new(struct core **core, const struct core_config *config, const struct 
     return 0;
 }
 
-static void drop_offer(struct core *c)
+void core_drop_offer(struct core *c)
 {
     free((void *)(uintptr_t)c->offer.manifest.configuration.base);
     memset(&c->offer, 0, sizeof c->offer);
@@ -69,14 +69,14 @@ void core_close(struct core *c)
     guard_writes_close(&c->writes);
     entry_unref(c->change.entry);
     read_index_close(&c->reads);
-    drop_offer(c);
+    core_drop_offer(c);
     free(c->scratch);
     free(c->entries);
     free(c);
 }
 
 /* Every public call begins here: time never runs backwards for the library. */
-static bool enter(struct core *c, uint64_t now_ms)
+bool core_enter(struct core *c, uint64_t now_ms)
 {
     assert(c->running || c->stopped);
     if (now_ms > c->now_ms) {
@@ -320,7 +320,7 @@ static int fire_timeout(struct core *c)
 
 int core_tick(struct core *c, uint64_t now_ms)
 {
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     if (c->now_ms >= raft_deadline(c)) {
@@ -329,235 +329,11 @@ int core_tick(struct core *c, uint64_t now_ms)
     return core_settle(c);
 }
 
-/* ---- messages in */
-
-static int receive(struct core *c, struct raft_message *m, bool stale)
-{
-    struct raft_event event = {.type = RAFT_RECEIVE};
-    event.receive.message = m;
-    c->input_stale = stale;
-    int rv = core_step(c, &event, NULL);
-    c->input_stale = false;
-    return rv;
-}
-
-/* The payload batch of a message is one allocation that the library frees in some outcomes and leaves to us
- * in others; ours is a token, for the payloads are in our entries. */
-static int receive_piece(struct core *c, struct raft_message *m, const struct guard_append *piece)
-{
-    uint64_t confirms = guard_append_confirms(&c->guard, &c->raft, piece);
-    struct entry *pending = confirms != 0 ? memlog_get(&c->log, confirms) : NULL;
-    if (pending != NULL) {
-        struct raft_event event = {.type = RAFT_CONFIGURATION};
-        event.configuration.index = confirms;
-        if (core_decode_configuration(pending->payload, pending->size, &event.configuration.conf) != 0) {
-            return core_stop(c, ASSENT_CORRUPT, "configuration_undecodable", "a configuration of our log");
-        }
-        if (core_step(c, &event, NULL) != 0) {
-            return ASSENT_STOPPED;
-        }
-    }
-    if (core_reserve(c, piece->n) != 0 || (piece->n > 0 && (c->batch = raft_malloc(1)) == NULL)) {
-        return core_stop(c, ASSENT_NOMEM, "out_of_memory", "receiving entries");
-    }
-    for (uint32_t i = 0; i < piece->n; i++) {
-        const struct entry *e = piece->entries[i];
-        bool change = e->type == ENTRY_CHANGE;
-        c->entries[i] =
-            (struct raft_entry){.term = e->term,
-                                .type = (enum raft_entry_type)e->type,
-                                .buf = {change ? (void *)(uintptr_t)e->payload : NULL, change ? e->size : 0},
-                                .batch = c->batch};
-    }
-    struct raft_append_entries *a = &m->append_entries;
-    a->prev_log_index = piece->prev_index;
-    a->prev_log_term = piece->prev_term;
-    a->leader_commit = piece->leader_commit;
-    a->entries = c->entries;
-    a->n_entries = piece->n;
-    c->source = piece->entries;
-    c->source_first = piece->prev_index + 1;
-    int rv = receive(c, m, a->term < c->raft.current_term);
-    c->source = NULL;
-    c->batch = NULL;
-    return rv;
-}
-
-/* Entries we do not hold yet must be acceptable to the application, or the leader's message is ignored. */
-static bool admitted(struct core *c, const struct guard_append *a)
-{
-    for (uint32_t i = 0; i < a->n; i++) {
-        const struct entry *e = a->entries[i];
-        if (e->type == ENTRY_COMMAND && e->index > c->log.base && memlog_term(&c->log, e->index) != e->term &&
-            !c->io.admit(c->io.data, e)) {
-            c->entries_refused++;
-            return false;
-        }
-    }
-    return true;
-}
-
-static int receive_append(struct core *c, struct raft_message *m, struct entry *const *entries)
-{
-    struct raft_append_entries *a = &m->append_entries;
-    struct guard_append rest = {a->term,          a->prev_log_index, a->prev_log_term,
-                                a->leader_commit, entries,           a->n_entries};
-    if (a->term >= c->raft.current_term && !admitted(c, &rest)) {
-        return 0;
-    }
-    guard_append_base(&c->guard, &c->raft, &rest);
-    bool stale = a->term < c->raft.current_term;
-    do {
-        struct guard_append piece = guard_append_piece(&c->guard, &c->raft, &rest);
-        if (receive_piece(c, m, &piece) != 0) {
-            return ASSENT_STOPPED;
-        }
-    } while (rest.n > 0 && !stale && c->raft.current_term == a->term && !c->raft.snapshot.installing);
-    return 0;
-}
-
-static int inject_offer(struct core *c, uint64_t from, const char *address, uint64_t term)
-{
-    const struct snapshot_manifest *s = &c->offer.manifest;
-    struct raft_message m = {.type = RAFT_INSTALL_SNAPSHOT, .server_id = from, .server_address = address};
-    struct raft_install_snapshot *is = &m.install_snapshot;
-    is->term = term;
-    is->last_index = s->index;
-    is->last_term = s->term;
-    is->conf_index = s->configuration_index;
-    is->data.base = raft_malloc(1); /* a token: the library frees it or gives it back in the update */
-    is->data.len = 1;
-    if (is->data.base == NULL) {
-        return core_stop(c, ASSENT_NOMEM, "out_of_memory", "installing a snapshot");
-    }
-    if (core_decode_configuration(s->configuration.base, s->configuration.size, &is->conf) != 0) {
-        raft_free(is->data.base);
-        return 0;
-    }
-    return receive(c, &m, term < c->raft.current_term);
-}
-
-static int keep_offer(struct core *c, const struct snapshot_manifest *m)
-{
-    if (c->offer.present && c->offer.manifest.index == m->index && c->offer.manifest.term == m->term) {
-        return 0;
-    }
-    uint8_t *bytes = malloc(m->configuration.size);
-    if (bytes == NULL) {
-        return ASSENT_NOMEM;
-    }
-    memcpy(bytes, m->configuration.base, m->configuration.size);
-    drop_offer(c);
-    c->offer.present = true;
-    c->offer.manifest = *m;
-    c->offer.manifest.configuration.base = bytes;
-    return 0;
-}
-
-/* The library hears of a snapshot only when its file is here; until then heartbeats keep us quiet.  What
- * needs no file (a stale term, a snapshot we are past) goes in at once, to be answered. */
-static int receive_install(struct core *c, const struct raft_message *m, const struct snapshot_manifest *s)
-{
-    uint64_t term = m->install_snapshot.term;
-    bool stale = term < c->raft.current_term;
-    bool have = c->raft.trail.snapshot.index >= s->index || memlog_term(&c->log, s->index) == s->term;
-    if (s->index != m->install_snapshot.last_index || s->term != m->install_snapshot.last_term ||
-        s->configuration.size == 0 || s->configuration_index > s->index) {
-        c->guard.count[GUARD_INPUT]++;
-        return 0;
-    }
-    if (c->raft.snapshot.installing && guard_on(&c->guard, GUARD_INSTALL_TWICE)) {
-        return 0;
-    }
-    if (keep_offer(c, s) != 0) {
-        return 0; /* the leader repeats it */
-    }
-    if (stale || have || c->offer.staged) {
-        return inject_offer(c, m->server_id, m->server_address, term);
-    }
-    c->io.stage(c->io.data, m->server_id, &c->offer.manifest);
-    return 0;
-}
-
-/* A non-voter never forgets its leader, because it never campaigns: has it been silent as long as would make
- * a voter campaign? */
-static bool leader_silent(struct core *c)
-{
-    const struct core_peer *leader = core_peer(c, core_leader(c));
-    return leader == NULL || c->now_ms >= leader->heard_ms + c->config.election_ms;
-}
-
-static int receive_vote_request(struct core *c, struct raft_message *m)
-{
-    int *role = guard_lend_vote(&c->guard, &c->raft);
-    int own = role != NULL ? *role : RAFT_VOTER;
-    if (role != NULL) {
-        *role = RAFT_VOTER;
-        m->request_vote.disrupt_leader |= leader_silent(c);
-    }
-    int rv = receive(c, m, false);
-    if (role != NULL) {
-        *role = own; /* voting does not touch the configuration, so this is still its place */
-    }
-    return rv;
-}
-
-static int receive_raft(struct core *c, const struct message *in, const char *address)
-{
-    struct raft_message m = in->raft.raft;
-    m.server_id = in->from;
-    m.server_address = address;
-    if (!guard_message(&c->guard, &c->raft, &m, in->raft.entries)) {
-        return 0;
-    }
-    switch (m.type) {
-    case RAFT_APPEND_ENTRIES:
-        return receive_append(c, &m, in->raft.entries);
-    case RAFT_INSTALL_SNAPSHOT:
-        return receive_install(c, &m, &in->raft.manifest);
-    case RAFT_REQUEST_VOTE:
-        return receive_vote_request(c, &m);
-    default:
-        return receive(c, &m, false);
-    }
-}
-
-int core_receive(struct core *c, uint64_t now_ms, const struct message *message, const char *address)
-{
-    if (!enter(c, now_ms)) {
-        return ASSENT_STOPPED;
-    }
-    struct core_peer *peer = core_peer(c, message->from);
-    if (peer != NULL) {
-        peer->heard_ms = c->now_ms;
-    }
-    switch (message->type) {
-    case MESSAGE_RAFT:
-        (void)receive_raft(c, message, address);
-        break;
-    case MESSAGE_PROBE:
-        read_index_probe(c, message, address);
-        break;
-    case MESSAGE_PROBE_ACK:
-        read_index_probe_ack(c, message);
-        break;
-    case MESSAGE_READ_INDEX:
-        read_index_ask(c, message);
-        break;
-    case MESSAGE_READ_INDEX_ACK:
-        read_index_answer(c, message);
-        break;
-    default:
-        break; /* not ours */
-    }
-    return core_settle(c);
-}
-
 /* ---- disk and snapshots */
 
 int core_appended(struct core *c, uint64_t now_ms, uint64_t index, uint64_t term)
 {
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     uint64_t durable = guard_writes_done(&c->guard, &c->writes, index, term);
@@ -570,31 +346,9 @@ int core_appended(struct core *c, uint64_t now_ms, uint64_t index, uint64_t term
     return core_settle(c);
 }
 
-int core_staged(struct core *c, uint64_t now_ms, uint64_t index, uint64_t term)
-{
-    if (!enter(c, now_ms)) {
-        return ASSENT_STOPPED;
-    }
-    if (!c->offer.present || c->offer.manifest.index != index || c->offer.manifest.term != term ||
-        c->raft.snapshot.installing) {
-        return core_settle(c);
-    }
-    c->offer.staged = true;
-    /* Any leader's word does for a snapshot that is here: what it holds is committed. */
-    raft_id leader = 0;
-    const char *address = NULL;
-    raft_leader(&c->raft, &leader, &address);
-    if (c->raft.state == RAFT_FOLLOWER && leader != 0 && address != NULL) {
-        char copy[256];
-        snprintf(copy, sizeof copy, "%s", address);
-        (void)inject_offer(c, leader, copy, c->raft.current_term);
-    }
-    return core_settle(c);
-}
-
 int core_installed(struct core *c, uint64_t now_ms, const struct snapshot_manifest *manifest)
 {
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     assert(c->raft.snapshot.installing && manifest->index == c->offer.manifest.index);
@@ -610,13 +364,13 @@ int core_installed(struct core *c, uint64_t now_ms, const struct snapshot_manife
     c->snapshots_installed++;
     guard_writes_clear(&c->writes);
     (void)core_step(c, &event, NULL);
-    drop_offer(c);
+    core_drop_offer(c);
     return core_settle(c);
 }
 
 int core_snapshot_taken(struct core *c, uint64_t now_ms, const struct snapshot_manifest *manifest)
 {
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     if (!guard_own_snapshot(&c->guard, &c->raft, manifest->index)) {
@@ -643,7 +397,7 @@ int core_submit(struct core *c, uint64_t now_ms, struct entry **entries, uint32_
 {
     int refusal = 0;
     assert(n > 0);
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     if (!core_is_leader(c)) {
@@ -667,7 +421,7 @@ int core_submit(struct core *c, uint64_t now_ms, struct entry **entries, uint32_
 
 int core_read(struct core *c, uint64_t now_ms, uint64_t read_id)
 {
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     return read_index_begin(c, read_id);
@@ -676,7 +430,7 @@ int core_read(struct core *c, uint64_t now_ms, uint64_t read_id)
 int core_member(struct core *c, uint64_t now_ms, uint64_t member_id, enum raftlog_change change, uint64_t id,
                 const char *address)
 {
-    if (!enter(c, now_ms)) {
+    if (!core_enter(c, now_ms)) {
         return ASSENT_STOPPED;
     }
     return membership_begin(c, member_id, change, id, address);

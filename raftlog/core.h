@@ -43,7 +43,9 @@ struct core_io {
     /* The newest durable snapshot of our own, for InstallSnapshot.  False: none.  Configuration borrowed
      * until the next call into the driver. */
     bool (*newest_snapshot)(void *data, struct snapshot_manifest *out);
-    /* Committed entries in log order, each exactly once; commands, barriers and changes.  Synchronous. */
+    /* Committed entries in log order, each exactly once; commands, barriers and changes; only entries that
+     * are durable on this node, so that the application is never ahead of the log.  At most 1024 entries and
+     * about 4 MiB per event; while more wait the deadline is now.  Synchronous. */
     void (*apply)(void *data, struct entry *const *entries, uint32_t n);
     /* May this entry of a leader's enter our log (time stamp not too far ahead)?  False: the message is
      * dropped. */
@@ -53,9 +55,13 @@ struct core_io {
     /* Role, term, leader or readiness changed. */
     void (*role)(void *data, enum raftlog_role role, uint64_t term, uint64_t leader, bool ready);
     /* A read asked for with core_read() may go on once `index` is applied (it is applied when this is
-     * called). status: 0, NOT_LEADER, NO_LEADER. `local`: confirmed by this node as leader of `term`. */
+     * called). status: 0, NO_LEADER, TIMEOUT, BUSY (10 election timeouts without an answer; a change of
+     * leader in between is hidden, the read is asked again). `local`: confirmed by this node as leader of
+     * `term`. Never called from within core_read(). */
     void (*read_done)(void *data, uint64_t read_id, int status, uint64_t index, uint64_t term, bool local);
-    /* A membership request asked for with core_member() ended. */
+    /* A membership request asked for with core_member() ended; `detail` is a sentence.  status: 0;
+     * NOT_LEADER: nothing was changed; UNKNOWN_OUTCOME: the change is in the log and may commit;
+     * CHANGE_PENDING, UNREACHABLE, TIMEOUT, INVALID.  Never called from within core_member(). */
     void (*member_done)(void *data, uint64_t member_id, int status, const char *detail);
     /* One structured event, as raftlog_app.event. */
     void (*event)(void *data, int level, const char *event, const char *details);
@@ -98,6 +104,10 @@ int core_receive(struct core *core, uint64_t now_ms, const struct message *messa
 int core_appended(struct core *core, uint64_t now_ms, uint64_t index, uint64_t term);
 int core_installed(struct core *core, uint64_t now_ms, const struct snapshot_manifest *manifest);
 int core_staged(struct core *core, uint64_t now_ms, uint64_t index, uint64_t term);
+/* The fetch of this snapshot has failed for good (the source has it no more): take the leader's next offer.
+ * Without this an unfinished fetch is asked for again for a minute before a newer offer of the same leader
+ * replaces it. */
+int core_unstaged(struct core *core, uint64_t now_ms, uint64_t index, uint64_t term);
 /* The application's own snapshot is durable; guard G9 may ignore it. */
 int core_snapshot_taken(struct core *core, uint64_t now_ms, const struct snapshot_manifest *manifest);
 
@@ -106,11 +116,14 @@ int core_snapshot_taken(struct core *core, uint64_t now_ms, const struct snapsho
  * (back-pressure). */
 int core_submit(struct core *core, uint64_t now_ms, struct entry **entries, uint32_t n, uint64_t *first);
 
-/* Begin a linearizable read; io.read_done(read_id) follows exactly once unless this returns NO_LEADER. */
+/* Begin a linearizable read; io.read_done(read_id) follows exactly once when this returns 0.  Refusals:
+ * NO_LEADER, BUSY.  When the core stops or is closed, what still waits is not called any more: the driver
+ * ends it. */
 int core_read(struct core *core, uint64_t now_ms, uint64_t read_id);
 
-/* Begin a membership change or transfer; io.member_done(member_id) follows exactly once on success.  Refusals
- * as raftlog_member(). */
+/* Begin a membership change or transfer; io.member_done(member_id) follows exactly once on success. Refusals:
+ * NOT_LEADER, CHANGE_PENDING, NOT_MEMBER, EXISTS (a member already; already a voter; already none), INVALID
+ * (address; removing or demoting this node itself: transfer first; fewer than two voters would remain). */
 int core_member(struct core *core, uint64_t now_ms, uint64_t member_id, enum raftlog_change change,
                 uint64_t id, const char *address);
 

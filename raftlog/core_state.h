@@ -1,6 +1,7 @@
 /* What the files of the consensus driver share: struct core, and the steps they take on each other's behalf.
  *
- *   core.c         life cycle, events in, status
+ *   core.c         life cycle, time, disk and proposals in, status
+ *   core_receive.c messages in
  *   core_update.c  one raft_step() and everything its update asks for, in order; apply
  *   membership.c   one change or transfer at a time
  *   read_index.c   linearizable reads
@@ -37,6 +38,8 @@ struct core_peer {
 /* A snapshot offered to us by a leader: fetched, then injected, then installed. */
 struct core_offer {
     bool present, staged;
+    uint64_t from, offer_term; /* the leader that offered it, in this term */
+    uint64_t since_ms;
     struct snapshot_manifest manifest; /* configuration: our copy */
 };
 
@@ -98,6 +101,12 @@ struct core {
 
     uint64_t elections, leader_changes, snapshots_installed, entries_refused;
 };
+
+/* core.c */
+
+/* Begin a public call: time never runs backwards.  False: stopped. */
+bool core_enter(struct core *c, uint64_t now_ms);
+void core_drop_offer(struct core *c);
 
 /* core_update.c */
 

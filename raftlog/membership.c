@@ -117,7 +117,7 @@ int membership_begin(struct core *c, uint64_t member_id, enum raftlog_change cha
     if (rv != 0) {
         return rv;
     }
-    *m = (struct membership){.member_id = member_id, .change = change, .target = id};
+    *m = (struct membership){.fresh = true, .member_id = member_id, .change = change, .target = id};
     m->term = c->raft.current_term;
     m->progress_ms = c->now_ms;
     if (address != NULL) {
@@ -417,6 +417,7 @@ void membership_advance(struct core *c)
     if (c->member.phase == MEMBERSHIP_IDLE) {
         return;
     }
+    c->member.fresh = false;
     if (!core_is_leader(c) || c->raft.current_term != c->member.term) {
         leadership_lost(c);
         return;
@@ -449,7 +450,10 @@ void membership_advance(struct core *c)
 
 uint64_t membership_deadline(const struct core *c)
 {
-    return c->member.phase == MEMBERSHIP_IDLE ? UINT64_MAX : c->now_ms + c->config.heartbeat_ms;
+    if (c->member.phase == MEMBERSHIP_IDLE) {
+        return UINT64_MAX;
+    }
+    return c->member.fresh ? c->now_ms : c->now_ms + c->config.heartbeat_ms;
 }
 
 bool membership_pauses(const struct core *c)

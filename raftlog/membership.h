@@ -30,6 +30,7 @@ enum membership_phase {
 
 struct membership {
     enum membership_phase phase;
+    bool fresh; /* begun, not yet advanced: never ended before membership_begin() has returned */
     uint64_t member_id;
     enum raftlog_change change;
     uint64_t target;

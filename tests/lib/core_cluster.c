@@ -774,10 +774,13 @@ static void on_fetched(struct cluster *c, struct node *n, const struct snapshot_
         return;
     }
     n->fetching = false;
-    bool there = source->core != NULL && !source->cut[n->id] && !n->cut[from] && source->disk.has_snapshot &&
-                 source->disk.snapshot.index == m->index;
-    if (there) {
+    if (source->core == NULL || source->cut[n->id] || n->cut[from]) {
+        return; /* broken off; the next offer goes on */
+    }
+    if (source->disk.has_snapshot && source->disk.snapshot.index == m->index) {
         (void)core_staged(n->core, c->now_us / 1000, m->index, m->term);
+    } else {
+        (void)core_unstaged(n->core, c->now_us / 1000, m->index, m->term);
     }
 }
 

@@ -340,6 +340,18 @@ static void g8_the_next_change_waits_for_the_last(void **state)
     close_fixture(&f);
 }
 
+static void g8_a_non_voter_is_lent_its_vote(void **state)
+{
+    (void)state;
+    struct fixture f;
+    boot(&f, 2, 0, NULL, 0);
+    assert_null(guard_lend_vote(&f.g, &f.r));
+    f.r.configuration.servers[0].role = RAFT_STANDBY;
+    assert_ptr_equal(guard_lend_vote(&f.g, &f.r), &f.r.configuration.servers[0].role);
+    assert_int_equal(f.g.count[8], 1);
+    close_fixture(&f);
+}
+
 /* Configurations as text: "1v 2v 3s" is two voters and a standby. */
 static struct raft_configuration parse(const char *text)
 {
@@ -590,6 +602,7 @@ int main(void)
         cmocka_unit_test(g6_vote_results_reach_candidates_only),
         cmocka_unit_test(g7_an_install_is_not_interrupted_by_another),
         cmocka_unit_test(g8_the_next_change_waits_for_the_last),
+        cmocka_unit_test(g8_a_non_voter_is_lent_its_vote),
         cmocka_unit_test(g8_and_g10_a_change_is_one_step_that_leaves_two_voters),
         cmocka_unit_test(g9_an_own_snapshot_is_new_and_in_the_log),
         cmocka_unit_test(g10_a_sole_voter_is_recognised),
