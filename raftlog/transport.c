@@ -1,24 +1,14 @@
-/* Peers: who may speak to us, who we keep a connection to, and what happens when one breaks.
- *
- *   our connection to a peer, one `struct peer` each:
- *
- *     IDLE --transport_connect()--> RESOLVING --> CONNECTING --> GREETING --HELLO answered--> UP
- *      ^                               \_____________\______________\______________________/
- *      |                                        failed, closed, too late
- *      \--transport_disconnect()-- WAITING <------------/      (back-off, doubling, with jitter)
+/* Who may speak to us: listening, greetings and their refusal, sending, closing.
  *
  * A connection a peer opened is read only; it speaks for nobody until its HELLO was accepted. */
-#include "transport.h"
-
 #include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "connection.h"
+#include "transport_private.h"
 
-#define PEERS_MAX        (2 * ASSENT_NODES_MAX) /* members, and strangers that wait to become or were some */
 #define QUEUE_BYTES_MAX  (64ull * 1024 * 1024)
 #define HELLO_TIMEOUT_MS 2000
 #define RECONNECT_MIN_MS 20
@@ -28,62 +18,9 @@
 #define REFUSALS_LOGGED    20
 #define REFUSALS_WINDOW_MS 10000
 
-enum peer_state { PEER_IDLE, PEER_RESOLVING, PEER_CONNECTING, PEER_GREETING, PEER_UP, PEER_WAITING };
-
-struct peer {
-    struct transport *t;
-    uint64_t id; /* 0: the slot is free */
-    enum peer_state state;
-    bool wanted;
-    bool silent; /* a failure was logged already; the next success ends that */
-    char address[MESSAGE_ADDRESS_BYTES_MAX + 1];
-    struct connection *out, *in;
-    struct resolve *resolve;
-    uv_timer_t retry;
-    uint32_t backoff_ms;
-    char speaks_from[MESSAGE_ADDRESS_BYTES_MAX + 1]; /* of its newest HELLO */
-    uint8_t advert[MESSAGE_ADVERT_BYTES_MAX];
-    size_t advert_size;
-};
-
-/* A name being looked up; outlives the peer's interest in it. */
-struct resolve {
-    uv_getaddrinfo_t req;
-    struct transport *t;
-    struct peer *peer; /* NULL: nobody waits any more */
-};
-
-struct transport {
-    uv_loop_t *loop;
-    struct transport_config config;
-    char advertise[MESSAGE_ADDRESS_BYTES_MAX + 1];
-    uint8_t advert[MESSAGE_ADVERT_BYTES_MAX];
-    struct transport_callbacks callbacks;
-    uv_tcp_t listener;
-    uv_prepare_t flusher;
-    int port;
-    uint32_t pending; /* handles, connections and look-ups that must end before the memory goes */
-    bool closing, dirty;
-    struct connection_shared shared;
-    struct peer *peers[PEERS_MAX];
-    uint32_t peers_n;
-    struct connection **inbound;
-    uint32_t inbound_n;
-    uint64_t refused_since_ms;
-    uint32_t refused_n;
-    uint64_t random;
-    void (*closed)(void *data);
-    void *closed_data;
-};
-
-static void peer_try(struct peer *p);
-
 /* ---- small things ---- */
 
-static void event(struct transport *t, int level, const char *name, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static void event(struct transport *t, int level, const char *name, const char *format, ...)
+void transport_event(struct transport *t, int level, const char *name, const char *format, ...)
 {
     char details[512];
     va_list args;
@@ -93,56 +30,7 @@ static void event(struct transport *t, int level, const char *name, const char *
     t->callbacks.event(t->callbacks.data, level, name, details);
 }
 
-static struct peer *peer_find(const struct transport *t, uint64_t id)
-{
-    for (uint32_t i = 0; i < t->peers_n; i++) {
-        if (t->peers[i]->id == id) {
-            return t->peers[i];
-        }
-    }
-    return NULL;
-}
-
-/* xorshift64: spreads reconnects; nothing depends on its quality. */
-static uint32_t jitter(struct transport *t, uint32_t below)
-{
-    t->random ^= t->random << 13;
-    t->random ^= t->random >> 7;
-    t->random ^= t->random << 17;
-    return (uint32_t)(t->random % below);
-}
-
-/* host:port or [v6]:port into its parts. */
-static bool address_split(const char *address, char *host, size_t host_size, char *port, size_t port_size)
-{
-    const char *colon = strrchr(address, ':');
-    if (colon == NULL) {
-        return false;
-    }
-    size_t host_length = (size_t)(colon - address);
-    if (host_length >= 2 && address[0] == '[' && colon[-1] == ']') {
-        address++;
-        host_length -= 2;
-    }
-    if (host_length == 0 || host_length >= host_size || strlen(colon + 1) == 0 ||
-        strlen(colon + 1) >= port_size) {
-        return false;
-    }
-    memcpy(host, address, host_length);
-    host[host_length] = '\0';
-    strcpy(port, colon + 1);
-    return strspn(port, "0123456789") == strlen(port) && strtoul(port, NULL, 10) <= 65535;
-}
-
-/* Without a name to look up: no thread, no delay. */
-static bool address_numeric(const char *host, const char *port, struct sockaddr_storage *out)
-{
-    int number = (int)strtol(port, NULL, 10);
-    return uv_ip4_addr(host, number, (struct sockaddr_in *)out) == 0 ||
-           uv_ip6_addr(host, number, (struct sockaddr_in6 *)out) == 0;
-}
-
-static void settle(struct transport *t)
+void transport_settle(struct transport *t)
 {
     assert(t->pending > 0);
     if (--t->pending > 0) {
@@ -163,7 +51,7 @@ static void settle(struct transport *t)
 
 static void on_handle_closed(uv_handle_t *handle)
 {
-    settle(handle->data);
+    transport_settle(handle->data);
 }
 
 /* ---- connections of either direction ---- */
@@ -174,13 +62,13 @@ static void on_timeout(struct connection *c);
 
 static void on_connection_closed(struct connection *c)
 {
-    settle(c->owner);
+    transport_settle(c->owner);
 }
 
 static const struct connection_callbacks connection_callbacks = {
     .message = on_message, .failed = on_failed, .timeout = on_timeout, .closed = on_connection_closed};
 
-static struct connection *open_connection(struct transport *t)
+struct connection *transport_connection(struct transport *t)
 {
     struct connection *c = connection_new(t->loop, &t->shared, &connection_callbacks, t);
     if (c != NULL) {
@@ -189,13 +77,12 @@ static struct connection *open_connection(struct transport *t)
     return c;
 }
 
-/* How long nothing may be acknowledged before a connection counts as dead. */
-static uint32_t silence_ms(const struct transport *t)
+uint32_t transport_silence_ms(const struct transport *t)
 {
     return t->config.hello_timeout_ms + t->config.hello_timeout_ms / 2;
 }
 
-static void send_hello(struct transport *t, struct connection *c, uint64_t to)
+void transport_hello(struct transport *t, struct connection *c, uint64_t to)
 {
     struct message m = {.type = MESSAGE_HELLO,
                         .hello = {.cluster_id = t->config.cluster_id,
@@ -209,8 +96,7 @@ static void send_hello(struct transport *t, struct connection *c, uint64_t to)
     }
 }
 
-/* NULL: the HELLO is acceptable.  Otherwise why not. */
-static const char *hello_refusal(struct transport *t, const struct message *m)
+const char *transport_hello_refusal(const struct transport *t, const struct message *m)
 {
     if (m->hello.to != t->config.id) {
         return "it looks for another node";
@@ -242,174 +128,8 @@ static void event_refused(struct transport *t, const char *peer, const char *rea
         t->refused_n = 0;
     }
     if (t->refused_n++ < REFUSALS_LOGGED) {
-        event(t, 2, "peer_refused", "peer=%s reason=\"%s\"", peer, reason);
+        transport_event(t, 2, "peer_refused", "peer=%s reason=\"%s\"", peer, reason);
     }
-}
-
-/* ---- the connection we opened ---- */
-
-static void on_retry(uv_timer_t *timer)
-{
-    struct peer *p = timer->data;
-    p->state = PEER_IDLE;
-    peer_try(p);
-}
-
-/* Our connection is gone or never came up: forget it, wait, try again. */
-static void peer_down(struct peer *p, const char *reason)
-{
-    struct transport *t = p->t;
-    bool was_up = p->state == PEER_UP;
-    if (p->out != NULL) {
-        connection_close(p->out);
-        p->out->peer = NULL;
-        p->out = NULL;
-    }
-    if (p->resolve != NULL) {
-        p->resolve->peer = NULL;
-        (void)uv_cancel((uv_req_t *)&p->resolve->req);
-        p->resolve = NULL;
-    }
-    uv_timer_stop(&p->retry);
-    p->state = PEER_IDLE;
-    if (p->wanted && !t->closing) {
-        p->state = PEER_WAITING;
-        p->backoff_ms = p->backoff_ms == 0 ? t->config.reconnect_min_ms : 2 * p->backoff_ms;
-        if (p->backoff_ms > t->config.reconnect_max_ms) {
-            p->backoff_ms = t->config.reconnect_max_ms;
-        }
-        uint32_t wait_ms = p->backoff_ms / 2 + jitter(t, p->backoff_ms / 2 + 1);
-        int rv = uv_timer_start(&p->retry, on_retry, wait_ms, 0);
-        assert(rv == 0);
-        if (was_up || !p->silent) {
-            p->silent = true;
-            event(t, 2, "peer_unreachable", "peer=%llu address=%s reason=\"%s\"", (unsigned long long)p->id,
-                  p->address, reason);
-        }
-    }
-    if (was_up) {
-        t->callbacks.link(t->callbacks.data, p->id, false);
-    }
-}
-
-static void on_connected(uv_connect_t *req, int status)
-{
-    struct connection *c = req->data;
-    struct peer *p = c->peer;
-    free(req);
-    if (p == NULL || c->closing) {
-        return; /* given up meanwhile */
-    }
-    int rv = status != 0 ? status : connection_begin(c, silence_ms(p->t));
-    if (rv != 0) {
-        peer_down(p, uv_strerror(rv));
-        return;
-    }
-    p->state = PEER_GREETING;
-    send_hello(p->t, c, p->id);
-}
-
-static void peer_connect(struct peer *p, const struct sockaddr *address)
-{
-    struct connection *c = open_connection(p->t);
-    uv_connect_t *req = malloc(sizeof *req);
-    if (c == NULL || req == NULL) {
-        if (c != NULL) {
-            connection_close(c);
-        }
-        free(req);
-        peer_down(p, "out of memory");
-        return;
-    }
-    c->outbound = true;
-    c->peer = p;
-    p->out = c;
-    p->state = PEER_CONNECTING;
-    req->data = c;
-    connection_timeout(c, p->t->config.hello_timeout_ms);
-    int rv = uv_tcp_connect(req, &c->tcp, address, on_connected);
-    if (rv != 0) {
-        free(req);
-        peer_down(p, uv_strerror(rv));
-    }
-}
-
-static void on_resolved(uv_getaddrinfo_t *req, int status, struct addrinfo *found)
-{
-    struct resolve *r = req->data;
-    struct peer *p = r->peer;
-    if (p != NULL) {
-        p->resolve = NULL;
-        if (status != 0 || found == NULL) {
-            peer_down(p, status != 0 ? uv_strerror(status) : "the name has no address");
-        } else {
-            peer_connect(p, found->ai_addr);
-        }
-    }
-    uv_freeaddrinfo(found);
-    struct transport *t = r->t;
-    free(r);
-    settle(t);
-}
-
-static void peer_resolve(struct peer *p, const char *host, const char *port)
-{
-    struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
-    struct resolve *r = malloc(sizeof *r);
-    if (r == NULL) {
-        peer_down(p, "out of memory");
-        return;
-    }
-    *r = (struct resolve){.t = p->t, .peer = p};
-    r->req.data = r;
-    int rv = uv_getaddrinfo(p->t->loop, &r->req, on_resolved, host, port, &hints);
-    if (rv != 0) {
-        free(r);
-        peer_down(p, uv_strerror(rv));
-        return;
-    }
-    p->t->pending++;
-    p->resolve = r;
-    p->state = PEER_RESOLVING;
-}
-
-/* Begin to connect, unless something is under way or we do not know our cluster yet. */
-static void peer_try(struct peer *p)
-{
-    char host[MESSAGE_ADDRESS_BYTES_MAX + 1], port[8];
-    struct sockaddr_storage address;
-    if (!p->wanted || p->t->closing || p->t->config.cluster_id == 0 ||
-        (p->state != PEER_IDLE && p->state != PEER_WAITING)) {
-        return;
-    }
-    uv_timer_stop(&p->retry);
-    if (!address_split(p->address, host, sizeof host, port, sizeof port)) {
-        peer_down(p, "the address is not host:port");
-    } else if (address_numeric(host, port, &address)) {
-        peer_connect(p, (struct sockaddr *)&address);
-    } else {
-        peer_resolve(p, host, port);
-    }
-}
-
-static void peer_greeted(struct peer *p, const struct message *m)
-{
-    struct transport *t = p->t;
-    const char *reason = hello_refusal(t, m);
-    if (reason == NULL && m->hello.from != p->id) {
-        reason = "another node answers at this address";
-    }
-    if (reason != NULL) {
-        peer_down(p, reason);
-        return;
-    }
-    connection_timeout(p->out, 0);
-    p->out->greeted = true;
-    p->state = PEER_UP;
-    p->backoff_ms = 0;
-    p->silent = false;
-    event(t, 1, "peer_connected", "peer=%llu address=%s", (unsigned long long)p->id, p->address);
-    t->callbacks.link(t->callbacks.data, p->id, true);
 }
 
 /* ---- connections peers opened ---- */
@@ -429,42 +149,6 @@ static void inbound_close(struct connection *c)
     }
     c->peer = NULL;
     connection_close(c);
-}
-
-/* The slot of a peer, made if there is room.  NULL: too many nodes, or out of memory. */
-static struct peer *peer_make(struct transport *t, uint64_t id)
-{
-    struct peer *p = peer_find(t, id);
-    if (p != NULL) {
-        return p;
-    }
-    for (uint32_t i = 0; i < t->peers_n && p == NULL; i++) {
-        struct peer *old = t->peers[i];
-        if (t->peers_n == PEERS_MAX && !old->wanted && old->in == NULL && old->out == NULL &&
-            old->resolve == NULL) {
-            p = old; /* a stranger that left */
-            p->advert_size = 0;
-            p->speaks_from[0] = '\0';
-            p->backoff_ms = 0;
-            p->silent = false;
-        }
-    }
-    if (p == NULL && t->peers_n < PEERS_MAX) {
-        p = calloc(1, sizeof *p);
-        if (p == NULL) {
-            return NULL;
-        }
-        p->t = t;
-        int rv = uv_timer_init(t->loop, &p->retry);
-        assert(rv == 0);
-        p->retry.data = p;
-        t->peers[t->peers_n++] = p;
-        t->pending++;
-    }
-    if (p != NULL) {
-        p->id = id;
-    }
-    return p;
 }
 
 static void peer_name(const struct connection *c, char *out, size_t size)
@@ -495,7 +179,7 @@ static void inbound_refuse(struct connection *c, const char *reason)
 static void inbound_greeted(struct connection *c, const struct message *m)
 {
     struct transport *t = c->owner;
-    const char *reason = hello_refusal(t, m);
+    const char *reason = transport_hello_refusal(t, m);
     if (reason == NULL && t->config.cluster_id == 0) {
         if (t->callbacks.adopt(t->callbacks.data, m->hello.cluster_id, m->hello.incarnation) != 0) {
             reason = "its cluster could not be adopted";
@@ -521,7 +205,7 @@ static void inbound_greeted(struct connection *c, const struct message *m)
              (const char *)m->hello.address.base);
     memcpy(p->advert, m->hello.advert.base != NULL ? m->hello.advert.base : p->advert, m->hello.advert.size);
     p->advert_size = m->hello.advert.size;
-    send_hello(t, c, p->id);
+    transport_hello(t, c, p->id);
     for (uint32_t i = 0; i < t->peers_n; i++) {
         if (t->peers[i] == p || t->peers[i]->state == PEER_IDLE) {
             peer_try(t->peers[i]); /* it lives: do not wait for the back-off; or we have just joined */
@@ -535,7 +219,7 @@ static void on_inbound(uv_stream_t *listener, int status)
     if (status != 0 || t->closing) {
         return;
     }
-    struct connection *c = open_connection(t);
+    struct connection *c = transport_connection(t);
     if (c == NULL) {
         return; /* libuv keeps the socket and asks again */
     }
@@ -545,7 +229,7 @@ static void on_inbound(uv_stream_t *listener, int status)
         return;
     }
     if (rv == 0) {
-        rv = connection_begin(c, silence_ms(t));
+        rv = connection_begin(c, transport_silence_ms(t));
     }
     if (rv != 0) {
         connection_close(c);
@@ -634,11 +318,11 @@ static int begin_listen(struct transport *t, const char *listen, char *err, size
     char host[MESSAGE_ADDRESS_BYTES_MAX + 1], port[8];
     struct sockaddr_storage address;
     int length = sizeof address, rv = 0;
-    if (!address_split(listen, host, sizeof host, port, sizeof port)) {
+    if (!peer_address_split(listen, host, sizeof host, port, sizeof port)) {
         snprintf(err, err_size, "cannot listen for peers on '%s': write it as host:port", listen);
         return ASSENT_INVALID;
     }
-    if (!address_numeric(host, port, &address)) {
+    if (!peer_address_numeric(host, port, &address)) {
         struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
         uv_getaddrinfo_t req;
         rv = uv_getaddrinfo(t->loop, &req, NULL, host, port, &hints);
@@ -783,7 +467,7 @@ void transport_metrics(const struct transport *t, struct raftlog_metrics *m)
 static void on_peer_timer_closed(uv_handle_t *handle)
 {
     struct peer *p = handle->data;
-    settle(p->t);
+    transport_settle(p->t);
 }
 
 void transport_close(struct transport *t, void (*closed)(void *data), void *data)

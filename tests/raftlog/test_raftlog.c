@@ -36,7 +36,8 @@ struct node {
     enum raftlog_role role;
     uint64_t term, leader;
     bool ready, closed, broken;
-    uint32_t applies, dumps, restores, posts;
+    uint32_t applies, posts;
+    _Atomic uint32_t dumps, restores; /* counted on the worker */
     char post[64], events[8192], reason[512];
     size_t image_size; /* filler in dumps, to make several chunks */
     int dump_error;
@@ -320,7 +321,9 @@ static bool all_applied(uint64_t count)
         if (nodes[i].log == NULL) {
             continue;
         }
-        if (nodes[i].state.count != count) {
+        struct raftlog_status s;
+        raftlog_status(nodes[i].log, &s);
+        if (s.installing || nodes[i].state.count != count) { /* while installing the worker has the state */
             return false;
         }
         assert_true(hash == 0 || hash == nodes[i].state.hash);
