@@ -11,7 +11,8 @@ const struct chaos_shape chaos_three = {"3 nodes", 3, 3, false};
 const struct chaos_shape chaos_five = {"5 nodes", 5, 5, false};
 const struct chaos_shape chaos_changing = {"5 nodes, membership", 5, 3, true};
 
-static void options(struct cluster_options *o, const struct chaos_shape *shape, uint64_t seed, uint32_t guards_off)
+static void options(struct cluster_options *o, const struct chaos_shape *shape, uint64_t seed,
+                    uint32_t guards_off)
 {
     cluster_options_init(o, shape->nodes, seed);
     o->voters = shape->voters;
@@ -107,7 +108,8 @@ static bool submits(struct cluster *c, void *arg)
 }
 
 /* Returns the failed oracle's sentence, or NULL. */
-static const char *chaos(struct cluster *c, const struct chaos_shape *shape, uint32_t chaos_ms, uint32_t heal_ms)
+static const char *chaos(struct cluster *c, const struct chaos_shape *shape, uint32_t chaos_ms,
+                         uint32_t heal_ms)
 {
     cluster_start_all(c);
     cluster_chaos(c, true);
