@@ -92,6 +92,22 @@ static void sole_voter_leads_in_a_new_term_after_each_start(void **state)
     cluster_close(c);
 }
 
+static void a_sole_voter_deposed_by_a_higher_term_leads_in_a_newer_one(void **state)
+{
+    (void)state;
+    struct cluster *c = started(2, 1, 0);
+    replicate(c, 3);
+    struct message m = {.type = MESSAGE_RAFT, .from = 2};
+    m.raft.raft.type = RAFT_APPEND_ENTRIES_RESULT;
+    m.raft.raft.append_entries_result.term = 40;
+    cluster_deliver(c, 1, &m);
+    assert_int_equal(cluster_status(c, 1).role, RAFTLOG_FOLLOWER);
+    assert_true(cluster_run_until(c, has_leader, NULL, 5000));
+    assert_int_equal(cluster_status(c, 1).term, 41);
+    replicate(c, 3);
+    cluster_close(c);
+}
+
 static void reads_on_leader_and_follower_end_at_a_committed_index(void **state)
 {
     (void)state;
@@ -190,6 +206,47 @@ static void leadership_moves_where_it_is_sent(void **state)
     cluster_close(c);
 }
 
+static bool submit_refused(struct cluster *c, void *arg)
+{
+    return cluster_submit(c, *(uint32_t *)arg, 1) == ASSENT_BUSY;
+}
+
+static void too_many_uncommitted_entries_are_refused(void **state)
+{
+    (void)state;
+    struct cluster *c = started(3, 3, 0);
+    uint32_t leader = cluster_leader(c);
+    for (uint32_t i = 1; i <= 3; i++) {
+        cluster_cut(c, i, leader, true); /* nothing is acknowledged any more */
+    }
+    for (uint32_t i = 0; i < 4096 && cluster_submit(c, leader, 1) == 0; i++) {
+    }
+    assert_true(submit_refused(c, &leader));
+    cluster_heal(c);
+    cluster_run(c, 3000);
+    replicate(c, 3);
+    cluster_close(c);
+}
+
+static void a_read_ends_when_no_leader_answers(void **state)
+{
+    (void)state;
+    struct cluster *c = started(3, 3, 0);
+    uint32_t leader = cluster_leader(c), other = leader % 3 + 1;
+    cluster_isolate(c, leader, true);
+    cluster_isolate(c, other, true);
+    assert_int_equal(cluster_read(c, leader), 0); /* it still believes it leads */
+    assert_int_equal(cluster_read(c, other), 0);
+    cluster_run(c, 3000);
+    assert_int_equal(cluster_reads_done(c), 0);
+    assert_int_equal(cluster_read(c, other), ASSENT_NO_LEADER);
+    cluster_heal(c);
+    uint32_t two = 2;
+    assert_true(cluster_run_until(c, reads_done, &two, 1500)); /* asked again of whoever leads then */
+    assert_sound(c);
+    cluster_close(c);
+}
+
 static void two_voters_are_the_least_a_change_leaves(void **state)
 {
     (void)state;
@@ -245,11 +302,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_leader_replicates_to_all),
         cmocka_unit_test(sole_voter_leads_in_a_new_term_after_each_start),
+        cmocka_unit_test(a_sole_voter_deposed_by_a_higher_term_leads_in_a_newer_one),
         cmocka_unit_test(reads_on_leader_and_follower_end_at_a_committed_index),
         cmocka_unit_test(a_clean_stop_keeps_the_application_a_crash_does_not),
         cmocka_unit_test(a_node_far_behind_gets_a_snapshot),
         cmocka_unit_test(nodes_join_are_promoted_demoted_and_removed),
         cmocka_unit_test(leadership_moves_where_it_is_sent),
+        cmocka_unit_test(too_many_uncommitted_entries_are_refused),
+        cmocka_unit_test(a_read_ends_when_no_leader_answers),
         cmocka_unit_test(two_voters_are_the_least_a_change_leaves),
         cmocka_unit_test(an_idle_cluster_keeps_its_leader_and_ticks_once_per_heartbeat),
         cmocka_unit_test(a_lone_proposal_commits_at_once),
