@@ -66,7 +66,7 @@ static struct frame *frame_new(const struct message *m, size_t size)
     const uint32_t n = is_append ? message_tail_n(m) : 0;
     const size_t head_size = message_head_size(m);
     const size_t bytes_size = is_append ? head_size : size;
-    struct frame *f = malloc(sizeof *f + n * sizeof f->entries[0] + bytes_size);
+    struct frame *f = malloc(sizeof *f + n * sizeof(struct entry *) + bytes_size);
     if (f == NULL) {
         return NULL;
     }

@@ -100,7 +100,6 @@ static size_t body_head_size(const struct message *m)
         return raft_head_size(m);
     case MESSAGE_PROBE:
     case MESSAGE_PROBE_ACK:
-        return 2 * 8;
     case MESSAGE_READ_INDEX:
         return 2 * 8;
     case MESSAGE_READ_INDEX_ACK:
@@ -127,7 +126,6 @@ static size_t body_size_max(enum message_type type)
                ASSENT_ENTRY_BYTES_MAX;
     case MESSAGE_PROBE:
     case MESSAGE_PROBE_ACK:
-        return 2 * 8;
     case MESSAGE_READ_INDEX:
         return 2 * 8;
     case MESSAGE_READ_INDEX_ACK:
@@ -431,11 +429,12 @@ static int get_append(struct wire_reader *r, struct message *m)
     if (n == 0) {
         return 0;
     }
-    m->raft.entries = calloc(n, sizeof *m->raft.entries);
+    m->raft.entries = malloc(n * sizeof(struct entry *));
     if (m->raft.entries == NULL) {
         return ASSENT_NOMEM;
     }
     for (uint32_t i = 0; i < n; i++) {
+        m->raft.entries[i] = NULL;
         a->n_entries = i + 1;
         int rv = get_entry(&heads, r, a->prev_log_index + 1 + i, &m->raft.entries[i]);
         if (rv != 0) {

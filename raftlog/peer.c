@@ -75,7 +75,7 @@ bool peer_address_split(const char *address, char *host, size_t host_size, char 
     }
     memcpy(host, address, host_length);
     host[host_length] = '\0';
-    strcpy(port, colon + 1);
+    memcpy(port, colon + 1, strlen(colon + 1) + 1);
     return strspn(port, "0123456789") == strlen(port) && strtoul(port, NULL, 10) <= 65535;
 }
 

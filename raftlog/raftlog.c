@@ -82,7 +82,7 @@ void log_check(struct raftlog *log, int rv)
 void log_histogram(struct raftlog_histogram *h, uint64_t us)
 {
     unsigned i = 0;
-    while (us > raftlog_bucket_us[i] && i < RAFTLOG_BUCKETS - 1) {
+    while (i < RAFTLOG_BUCKETS - 1 && us > raftlog_bucket_us[i]) {
         i++;
     }
     /* buckets are cumulative: a duration counts in every bucket whose bound it does not exceed */

@@ -243,7 +243,7 @@ static int on_entry(void *data, struct entry *entry)
     struct loading *l = data;
     if (l->n == l->capacity) {
         uint32_t capacity = l->capacity == 0 ? 4096 : 2 * l->capacity;
-        struct entry **grown = realloc(l->entries, capacity * sizeof *grown);
+        struct entry **grown = realloc(l->entries, capacity * sizeof(struct entry *));
         if (grown == NULL) {
             entry_unref(entry);
             return ASSENT_NOMEM;

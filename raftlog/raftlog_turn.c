@@ -29,6 +29,7 @@ struct effect *effect_add(struct raftlog *log, enum effect_kind kind)
         q->items = grown;
         q->capacity = capacity;
     }
+    assert(q->items != NULL);
     struct effect *e = &q->items[q->n++];
     *e = (struct effect){.kind = kind};
     return e;
@@ -39,7 +40,7 @@ void effects_add_entries(struct raftlog *log, struct entry *const *entries, uint
     struct effects *q = &log->effects;
     while (q->entries_n + n > q->entries_capacity) {
         uint32_t capacity = q->entries_capacity == 0 ? 1024 : 2 * q->entries_capacity;
-        struct entry **grown = realloc(q->entries, capacity * sizeof *grown);
+        struct entry **grown = realloc(q->entries, capacity * sizeof(struct entry *));
         assert(grown != NULL);
         q->entries = grown;
         q->entries_capacity = capacity;

@@ -362,7 +362,7 @@ int transport_open(struct transport **out, uv_loop_t *loop, const struct transpo
     t->loop = loop;
     t->callbacks = *callbacks;
     take_config(t, config);
-    t->inbound = calloc(t->config.connections_max, sizeof t->inbound[0]);
+    t->inbound = calloc(t->config.connections_max, sizeof(struct connection *));
     if (t->inbound == NULL) {
         connection_shared_close(&t->shared);
         free(t);
