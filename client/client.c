@@ -74,6 +74,7 @@ static void heap_down(struct assent_async *c, struct call *call, uint32_t n)
 static void heap_remove(struct assent_async *c, struct call *call, uint32_t n)
 {
     struct call *last = c->heap[n - 1];
+    c->heap[n - 1] = NULL;
     if (last != call) {
         heap_put(c, call->heap_at, last);
         heap_up(c, last);
@@ -200,7 +201,9 @@ void client_requeue_all(struct assent_async *c)
         c->session.state = SESSION_ABSENT; /* one opened unheard of expires by itself */
     }
     while (!ring_empty(&lost)) {
-        client_fail(c, call_of(lost.next), ASSENT_UNKNOWN_OUTCOME);
+        struct call *call = call_of(lost.next);
+        ring_remove(&call->ring);
+        client_fail(c, call, ASSENT_UNKNOWN_OUTCOME);
     }
 }
 
@@ -572,7 +575,7 @@ static void shut_down(struct assent_async *c)
     say_goodbye(c);
     link_close(c);
     while (c->pending > 0) {
-        struct call *call = c->heap[0];
+        struct call *call = c->heap[c->pending - 1];
         bool unknown = call->kind == CALL_COMMAND && (call->on_wire || call->uncertain);
         client_fail(c, call, unknown ? ASSENT_UNKNOWN_OUTCOME : ASSENT_CLOSED);
     }

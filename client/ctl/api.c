@@ -125,7 +125,7 @@ static void make_key(char key[40])
     uint8_t random[16];
     ssize_t n = getrandom(random, sizeof random, 0);
     assert(n == sizeof random); /* 16 bytes are never short */
-    (void)memcpy(key, "ctl-", 4);
+    (void)snprintf(key, 5, "ctl-");
     for (size_t i = 0; i < sizeof random; i++) {
         (void)snprintf(key + 4 + 2 * i, 3, "%02x", random[i]);
     }

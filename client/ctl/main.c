@@ -29,23 +29,22 @@ static void help(void)
 
 static enum exit_code set_endpoints(struct ctl *ctl, const char *list)
 {
-    char *copy = strdup(list);
-    char *rest = copy;
-    while (rest != NULL && ctl->endpoints_n < ENDPOINTS_MAX) {
-        char *one = strsep(&rest, ",");
-        if (strncmp(one, "http://", 7) == 0) {
-            one += 7;
+    while (*list != '\0' && ctl->endpoints_n < ENDPOINTS_MAX) {
+        if (strncmp(list, "http://", 7) == 0) {
+            list += 7;
         }
-        if (*one != '\0') {
-            if (strpbrk(one, "/ @?#") != NULL || strrchr(one, ':') == NULL) {
-                enum exit_code code = usage_error("--endpoints takes host:port,host:port, not '%s'", one);
-                free(copy);
-                return code;
-            }
-            ctl->endpoints[ctl->endpoints_n++] = strdup(one);
+        size_t size = strcspn(list, ",");
+        char *one = strndup(list, size);
+        list += size + (list[size] == ',');
+        if (one == NULL || size == 0) {
+            free(one);
+            continue;
+        }
+        ctl->endpoints[ctl->endpoints_n++] = one; /* main() frees it */
+        if (strpbrk(one, "/ @?#") != NULL || strchr(one, ':') == NULL) {
+            return usage_error("--endpoints takes host:port,host:port, not '%s'", one);
         }
     }
-    free(copy);
     return ctl->endpoints_n > 0 ? EXIT_DONE : usage_error("--endpoints is empty");
 }
 
@@ -62,7 +61,8 @@ static const char *option(int argc, char **argv, int *at, const char *name)
     if (argv[*at][size] != '\0') {
         return NULL;
     }
-    return *at + 1 < argc ? argv[++*at] : "";
+    const char *value = *at + 1 < argc ? argv[++*at] : NULL;
+    return value != NULL ? value : "";
 }
 
 static enum exit_code set_timeout(struct ctl *ctl, const char *text)

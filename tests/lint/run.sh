@@ -19,6 +19,5 @@ printf '%s\n' "$files" | xargs -P "$jobs" -n 4 clang-tidy -p "$build" --quiet 2>
 echo 'lint: cppcheck'
 cppcheck --project="$build/compile_commands.json" --cppcheck-build-dir="$(mkdir -p "$build/cppcheck" && echo "$build/cppcheck")" \
     --enable=warning,performance,portability --inline-suppr --suppressions-list=tests/lint/cppcheck.txt \
-    --file-filter='*/raftlog/*' --file-filter='*/statemachine/*' --file-filter='*/node/*' --file-filter='*/client/*' \
-    --library=posix --quiet --error-exitcode=1 -j "$jobs"
+    -itests --library=posix --quiet --error-exitcode=1 -j "$jobs"
 echo 'lint: clean'
