@@ -117,6 +117,22 @@ static int inject(struct core *c, const struct snapshot_manifest *s, uint64_t fr
     return receive(c, &m, term < c->raft.current_term);
 }
 
+/* Do we hold everything in this snapshot already? */
+static bool covers(const struct core *c, const struct snapshot_manifest *s)
+{
+    return c->raft.trail.snapshot.index >= s->index || memlog_term(&c->log, s->index) == s->term;
+}
+
+/* The fetched snapshot goes in; an offer that the log has overtaken meanwhile is forgotten. */
+static int inject_offer(struct core *c, uint64_t from, const char *address, uint64_t term)
+{
+    int rv = inject(c, &c->offer.manifest, from, address, term);
+    if (!c->raft.snapshot.installing) {
+        core_drop_offer(c);
+    }
+    return rv;
+}
+
 /* Take the offer, unless a fetch for the same leader is under way: it would never end if every newer snapshot
  * restarted it. */
 static int keep_offer(struct core *c, uint64_t from, uint64_t term, const struct snapshot_manifest *m)
@@ -125,7 +141,7 @@ static int keep_offer(struct core *c, uint64_t from, uint64_t term, const struct
     if (offer->present && offer->manifest.index == m->index && offer->manifest.term == m->term) {
         return 0;
     }
-    if (offer->present && offer->from == from && offer->offer_term == term &&
+    if (offer->present && offer->from == from && offer->offer_term == term && !covers(c, &offer->manifest) &&
         c->now_ms < offer->since_ms + OFFER_PATIENCE_MS) {
         return 0;
     }
@@ -147,20 +163,19 @@ static int receive_install(struct core *c, const struct raft_message *m, const s
 {
     uint64_t term = m->install_snapshot.term;
     bool stale = term < c->raft.current_term;
-    bool have = c->raft.trail.snapshot.index >= s->index || memlog_term(&c->log, s->index) == s->term;
     if (s->index != m->install_snapshot.last_index || s->term != m->install_snapshot.last_term ||
         s->configuration.size == 0 || s->configuration_index > s->index) {
         c->guard.count[GUARD_INPUT]++;
         return 0;
     }
-    if (stale || have) {
+    if (stale || covers(c, s)) {
         return inject(c, s, m->server_id, m->server_address, term);
     }
     if (keep_offer(c, m->server_id, term, s) != 0) {
         return 0; /* the leader repeats it */
     }
     if (c->offer.staged) {
-        return inject(c, &c->offer.manifest, m->server_id, m->server_address, term);
+        return inject_offer(c, m->server_id, m->server_address, term);
     }
     c->io.stage(c->io.data, m->server_id, &c->offer.manifest);
     return 0;
@@ -257,7 +272,7 @@ int core_staged(struct core *c, uint64_t now_ms, uint64_t index, uint64_t term)
     if (c->raft.state == RAFT_FOLLOWER && leader != 0 && address != NULL) {
         char copy[256];
         snprintf(copy, sizeof copy, "%s", address);
-        (void)inject(c, &c->offer.manifest, leader, copy, c->raft.current_term);
+        (void)inject_offer(c, leader, copy, c->raft.current_term);
     }
     return core_settle(c);
 }

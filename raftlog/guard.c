@@ -158,10 +158,12 @@ bool guard_message(struct guard *g, const struct raft *r, struct raft_message *m
 void guard_append_base(struct guard *g, const struct raft *r, struct guard_append *a)
 {
     const struct raft_trail *t = &r->trail;
-    if (!act(g, GUARD_PREV_ZERO, a->term >= r->current_term && a->prev_index == 0 && t->offset > 0)) {
+    bool below = t->offset > 0 && a->prev_index <= t->offset && a->prev_index != t->snapshot.index;
+    if (!act(g, GUARD_PREV_ZERO, a->term >= r->current_term && below)) {
         return;
     }
-    uint64_t skip = t->snapshot.index < a->n ? t->snapshot.index : a->n;
+    uint64_t ours = t->snapshot.index - a->prev_index; /* entries of the message that the snapshot covers */
+    uint64_t skip = ours < a->n ? ours : a->n;
     a->entries += skip;
     a->n -= (uint32_t)skip;
     a->prev_index = t->snapshot.index;

@@ -70,7 +70,10 @@ struct guard_append {
     uint32_t n;
 };
 
-/* G3: from index 1 into a compacted log: begin behind the snapshot instead. */
+/* G3: from below the base of a compacted log: begin behind the snapshot instead.  From index 1 the library
+ * would append at the wrong end; from elsewhere it refuses, and a leader whose match index for us lies below
+ * our base then offers the same for ever.  What our snapshot covers is committed, so every leader of this or
+ * a later term holds it: it matches without being compared. */
 void guard_append_base(struct guard *g, const struct raft *r, struct guard_append *a);
 
 /* Cut the next piece off the front of `rest`, so that a change is always the first entry of its piece (G5),

@@ -174,7 +174,7 @@ static void g2_a_late_rejection_does_not_undo_an_acknowledgement(void **state)
     close_fixture(&f);
 }
 
-static void g3_entries_from_the_beginning_skip_the_snapshot(void **state)
+static void g3_entries_from_below_the_base_skip_the_snapshot(void **state)
 {
     (void)state;
     struct fixture f;
@@ -193,10 +193,18 @@ static void g3_entries_from_the_beginning_skip_the_snapshot(void **state)
     guard_append_base(&f.g, &f.r, &shorter);
     assert_int_equal(shorter.prev_index, 10);
     assert_int_equal(shorter.n, 0);
+    struct guard_append middle = {2, 4, 2, 0, run.entries + 4, 8}; /* entries 5 to 12 */
+    guard_append_base(&f.g, &f.r, &middle);
+    assert_int_equal(middle.prev_index, 10);
+    assert_int_equal(middle.n, 2);
+    assert_int_equal(middle.entries[0]->index, 11);
+    struct guard_append exact = {2, 10, 2, 0, run.entries + 10, 2};
+    guard_append_base(&f.g, &f.r, &exact);
+    assert_int_equal(exact.n, 2);
     struct guard_append old = {1, 0, 0, 0, run.entries, 12};
     guard_append_base(&f.g, &f.r, &old);
     assert_int_equal(old.n, 12);
-    assert_int_equal(f.g.count[3], 2);
+    assert_int_equal(f.g.count[3], 3);
     run_close(&run);
     f.r.trail.offset = 0;
     close_fixture(&f);
@@ -595,7 +603,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(g1_the_reply_to_an_old_term_claims_nothing),
         cmocka_unit_test(g2_a_late_rejection_does_not_undo_an_acknowledgement),
-        cmocka_unit_test(g3_entries_from_the_beginning_skip_the_snapshot),
+        cmocka_unit_test(g3_entries_from_below_the_base_skip_the_snapshot),
         cmocka_unit_test(g4_a_short_append_does_not_carry_a_commit_index),
         cmocka_unit_test(g5_a_change_is_always_the_first_entry_of_its_piece),
         cmocka_unit_test(g5_a_second_change_confirms_the_first),
