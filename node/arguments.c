@@ -248,7 +248,7 @@ static int write_value(struct arguments *a, struct codec_writer *w, const struct
                        json_t *v, struct assent_bytes raw);
 
 /* One object of a list: a list by position; the raw members run beside the parsed ones. */
-static int write_object(struct arguments *a, struct codec_writer *w, const struct field *fields, /* NOLINT */
+static int write_object(struct arguments *a, struct codec_writer *w, const struct field *fields,
                         const char *path, json_t *v, struct assent_bytes text)
 {
     struct argument value[ARGUMENTS_MAX] = {0};
@@ -284,8 +284,8 @@ static int write_object(struct arguments *a, struct codec_writer *w, const struc
     return ASSENT_OK;
 }
 
-static int write_objects(struct arguments *a, struct codec_writer *w, const struct field *f, /* NOLINT */
-                         const char *path, json_t *v, struct assent_bytes text)
+static int write_objects(struct arguments *a, struct codec_writer *w, const struct field *f, const char *path,
+                         json_t *v, struct assent_bytes text)
 {
     if (!json_is_array(v))
         return wrong_type(a, path, "a list of objects");
@@ -308,8 +308,8 @@ static int write_objects(struct arguments *a, struct codec_writer *w, const stru
 }
 
 /* A parsed value.  The recursion is as deep as the field tables, not as the input. */
-static int write_value(struct arguments *a, struct codec_writer *w, const struct field *f, /* NOLINT */
-                       const char *path, json_t *v, struct assent_bytes raw)
+static int write_value(struct arguments *a, struct codec_writer *w, const struct field *f, const char *path,
+                       json_t *v, struct assent_bytes raw)
 {
     if (f->kind == FIELD_JSON)
         return write_json(a, w, path, raw);

@@ -200,7 +200,7 @@ static void json_hex(struct text *t, struct assent_bytes bytes)
 }
 
 /* The depth is bounded by the decoder: codec_parse() refuses more than ASSENT_NESTING_MAX. */
-void json_value(struct text *t, const struct codec_node *n) /* NOLINT(misc-no-recursion) */
+void json_value(struct text *t, const struct codec_node *n)
 {
     switch (codec_kind(n)) {
     case CODEC_BOOL:

@@ -152,6 +152,6 @@ void local_answer(struct node *node, const struct route *route, struct response 
         routes_openapi(&response->body, NODE_VERSION);
         return;
     default:
-        assert(!"a local route without an answer");
+        assert(0 && "a local route without an answer");
     }
 }

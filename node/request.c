@@ -435,7 +435,7 @@ static void request_tick(struct request *r)
         break;
     case REQUEST_DONE:
     case REQUEST_STATE_NR:
-        assert(!"a finished request is not ticked");
+        assert(0 && "a finished request is not ticked");
     }
     if (r->state == REQUEST_DONE)
         finish(r);

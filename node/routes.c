@@ -226,7 +226,7 @@ int route_find(const char *method, struct assent_bytes path, struct route_match 
 
 static void put_object_schema(struct text *out, const struct field *fields);
 
-static void put_field_schema(struct text *out, const struct field *f) /* NOLINT(misc-no-recursion) */
+static void put_field_schema(struct text *out, const struct field *f)
 {
     unsigned long long max = f->max;
     switch (f->kind) {
@@ -275,7 +275,7 @@ static bool field_is_public(const struct field *f)
     return (f->flags & FIELD_INTERNAL) == 0;
 }
 
-static void put_object_schema(struct text *out, const struct field *fields) /* NOLINT(misc-no-recursion) */
+static void put_object_schema(struct text *out, const struct field *fields)
 {
     text_cstr(out, "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{");
     bool first = true;

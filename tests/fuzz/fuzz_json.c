@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Every JSON value of a decoded tree is JSON. */
-static void check_tree(const struct codec_node *n) /* NOLINT(misc-no-recursion) */
+static void check_tree(const struct codec_node *n)
 {
     if (codec_kind(n) == CODEC_JSON)
         assert(json_valid(codec_as_bytes(n)));

@@ -43,8 +43,8 @@ static void defaults_fill_what_is_not_given(void **state)
     assert_int_equal(c.servers[2].id, 3);
     assert_string_equal(c.servers[2].address, "c:3");
     assert_true(c.servers[0].voter);
-    assert_int_equal(c.heartbeat_ms, 50);
-    assert_int_equal(c.election_ms, 500);
+    assert_int_equal(c.heartbeat_ms, 30);
+    assert_int_equal(c.election_ms, 300);
     assert_int_equal(c.http.n, 1);
     assert_string_equal(c.http.item[0], "127.0.0.1:8080");
     config_close(&c);
