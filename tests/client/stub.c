@@ -90,7 +90,7 @@ static void welcome(struct stub_conn *c, uint64_t id)
     }
     size_t mark = frame_open(&c->out, FRAME_WELCOME, id, 5);
     codec_uint(&c->out, s->version != 0 ? s->version : FRAME_VERSION);
-    codec_cstr(&c->out, "c-77");
+    codec_uint(&c->out, 77);
     codec_uint(&c->out, 1);
     leader(c);
     codec_bool(&c->out, s->leads);
