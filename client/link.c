@@ -275,7 +275,9 @@ void link_timer(struct assent_async *c, uint64_t now_ms)
         }
         break;
     case LINK_WATCHING:
-        if (due) {
+        if (due && client_expects(c) && now_ms < l->heard_ms + c->options.silence_ms) {
+            l->event_ms = now_ms + c->options.backoff_min_ms; /* let it answer what it was asked */
+        } else if (due) {
             link_again(c, false);
         }
         break;
