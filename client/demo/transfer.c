@@ -376,10 +376,12 @@ static bool local_up(struct demo *d)
             snprintf(path, sizeof(path), "assentctl");
         }
     }
+    char state[PATH_MAX];
+    snprintf(state, sizeof(state), "%s", d->o.state);
     fflush(stdout);
     pid_t pid = fork();
     if (pid == 0) {
-        execlp(path, "assentctl", "local", "up", (char *)NULL);
+        execlp(path, "assentctl", "local", "up", "--dir", dirname(state), (char *)NULL);
         _exit(127);
     }
     int status = -1;
