@@ -21,6 +21,8 @@ struct http_answer {
 };
 void http_answer_clear(struct http_answer *a);
 
+/* Once, before the first call and any thread. */
+void http_init(void);
 /* `header`: one more header line or NULL; `body`: borrowed, NULL for GET. */
 void http_call(const char *method, const char *url, const char *header, json_t *body, long timeout_ms,
                struct http_answer *out);

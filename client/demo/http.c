@@ -29,6 +29,12 @@ static size_t on_data(char *data, size_t size, size_t n, void *user)
     return bytes;
 }
 
+void http_init(void)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+        abort();
+}
+
 void http_answer_clear(struct http_answer *a)
 {
     json_decref(a->body);

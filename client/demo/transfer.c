@@ -6,7 +6,6 @@
  *   -> each branch took effect once, the sum is what it was
  *
  * Every claim it prints is checked; the exit code is 0 only if all held. */
-#include <curl/curl.h>
 #include <errno.h>
 #include <ftw.h>
 #include <libgen.h>
@@ -481,14 +480,13 @@ int transfer_main(int argc, char **argv)
                 "                            [--state .local/nodes.json] [--ctl PATH] [--no-kill]\n");
         return 2;
     }
-    curl_global_init(CURL_GLOBAL_DEFAULT);
+    http_init();
     signal(SIGPIPE, SIG_IGN);
     bool ok = run(&d);
     bank_stop(&d.a);
     bank_stop(&d.b);
     if (d.dir[0] != 0)
         nftw(d.dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
-    curl_global_cleanup();
     if (ok && d.o.kill_leader)
         say(&d,
             "done: committed once, although node %lld died in the middle and node %lld (term %lld) went on",

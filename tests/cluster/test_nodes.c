@@ -1,0 +1,165 @@
+/* Nodes that are alone, stopped, doubled, foreign or in the wrong directory. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "cluster.h"
+
+static struct cluster c, other;
+static bool passed;
+
+static int teardown(void **state)
+{
+    (void)state;
+    cluster_close(&c, !passed);
+    if (other.n > 0)
+        cluster_close(&other, !passed);
+    other.n = 0;
+    return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    passed = false;
+    return 0;
+}
+
+static long long tick(struct cluster *cluster)
+{
+    struct endpoints e;
+    json_t *data, *body = json_object();
+    char error[512];
+    cluster_endpoints(cluster, 0, &e);
+    if (!cluster_call(&e, "POST", "/lamport/tick", body, CLUSTER_PATIENCE_MS, &data, error, sizeof(error)))
+        fail_msg("%s", error);
+    long long value = json_integer_value(json_object_get(data, "value"));
+    json_decref(body);
+    json_decref(data);
+    return value;
+}
+
+/* Wait until a node's log holds the text. */
+static bool log_gets(const struct cluster_node *node, const char *text)
+{
+    int64_t until = monotonic_ms() + CLUSTER_PATIENCE_MS;
+    while (!cluster_log_has(node, text) && monotonic_ms() < until)
+        sleep_ms(10);
+    return cluster_log_has(node, text);
+}
+
+static void one_node_is_a_cluster(void **state)
+{
+    (void)state;
+    cluster_init(&c, 1, NULL);
+    cluster_start_all(&c);
+    for (long long i = 1; i <= 10; i++)
+        assert_int_equal(tick(&c), i);
+    cluster_kill(&c.nodes[0]);
+    cluster_start_all(&c);
+    assert_int_equal(tick(&c), 11);
+    assert_int_equal(cluster_stop(&c.nodes[0]), 0);
+    cluster_start_all(&c);
+    assert_int_equal(tick(&c), 12);
+    passed = true;
+}
+
+static void a_stopped_leader_hands_over_and_exits_cleanly(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3, NULL);
+    cluster_start_all(&c);
+    struct cluster_node *leader = cluster_leader(&c);
+    assert_non_null(leader);
+    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_stop(leader), 0);
+    assert_int_equal(tick(&c), 2);
+    cluster_start_all(&c);
+    assert_true(cluster_agrees(&c));
+    passed = true;
+}
+
+static void a_second_process_on_a_data_directory_is_refused(void **state)
+{
+    (void)state;
+    cluster_init(&c, 1, NULL);
+    cluster_start_all(&c);
+    assert_int_equal(tick(&c), 1);
+    struct cluster_node *twin = cluster_add(&c);
+    snprintf(twin->dir, sizeof(twin->dir), "%s", c.nodes[0].dir);
+    cluster_start(&c, twin);
+    assert_true(cluster_wait_exit(twin) > 0);
+    assert_true(cluster_log_has(twin, "in use by another assentd"));
+    assert_int_equal(tick(&c), 2); /* the first has not noticed */
+    passed = true;
+}
+
+static void the_data_directory_of_another_node_is_refused(void **state)
+{
+    (void)state;
+    cluster_init(&c, 2, NULL);
+    cluster_start_all(&c);
+    assert_int_equal(tick(&c), 1);
+    cluster_kill(&c.nodes[0]);
+    cluster_kill(&c.nodes[1]);
+    snprintf(c.nodes[1].dir, sizeof(c.nodes[1].dir), "%s", c.nodes[0].dir);
+    cluster_start(&c, &c.nodes[1]);
+    assert_true(cluster_wait_exit(&c.nodes[1]) > 0);
+    snprintf(c.nodes[1].dir, sizeof(c.nodes[1].dir), "%s/node-2", c.dir);
+    cluster_start_all(&c);
+    assert_int_equal(tick(&c), 2);
+    passed = true;
+}
+
+/* A node of another cluster at a member's address: refused, logged, and not counted. */
+static void a_node_of_another_cluster_is_refused(void **state)
+{
+    (void)state;
+    cluster_init(&c, 3, NULL);
+    cluster_init(&other, 3, NULL);
+    other.name = "another";
+    for (int i = 0; i < 3; i++) /* the same addresses, other data */
+        other.nodes[i].raft = c.nodes[i].raft;
+    cluster_start(&c, &c.nodes[0]);
+    cluster_start(&c, &c.nodes[1]);
+    assert_int_equal(tick(&c), 1);
+    cluster_start(&other, &other.nodes[2]);
+    assert_true(log_gets(&other.nodes[2], "another cluster") || log_gets(&c.nodes[0], "another cluster"));
+    assert_int_equal(tick(&c), 2);
+    json_t *view = cluster_view(&other.nodes[2]);
+    assert_int_equal(json_integer_value(json_object_get(view, "leaderId")), 0);
+    json_decref(view);
+    cluster_kill(&other.nodes[2]);
+    cluster_start(&c, &c.nodes[2]); /* its own third is welcome */
+    assert_true(cluster_agrees(&c));
+    passed = true;
+}
+
+static void an_unknown_flag_is_an_error(void **state)
+{
+    static const char *const flags[] = {"--no-such-flag", "1", NULL};
+    (void)state;
+    cluster_init(&c, 1, flags);
+    cluster_start_all(&c);
+    assert_true(cluster_wait_exit(&c.nodes[0]) > 0);
+    assert_true(cluster_log_has(&c.nodes[0], "no-such-flag"));
+    passed = true;
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+    static const struct CMUnitTest tests[] = {
+        T(one_node_is_a_cluster),
+        T(a_stopped_leader_hands_over_and_exits_cleanly),
+        T(a_second_process_on_a_data_directory_is_refused),
+        T(the_data_directory_of_another_node_is_refused),
+        T(a_node_of_another_cluster_is_refused),
+        T(an_unknown_flag_is_an_error),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
