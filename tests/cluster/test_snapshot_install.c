@@ -16,7 +16,7 @@
 
 #define ROW_BYTES (512 * 1024)
 #define MEMORY_MB_LIMIT                                                                                      \
-    160 /* of anonymous memory of any node; sanitizers need several times what the node needs */
+    160 /* of anonymous memory of any node: well below the state, above what sanitizers add */
 
 /* Small snapshots intervals, so that the log does not reach back far enough for a node that is away. */
 static const char *const flags[] = {
@@ -141,6 +141,7 @@ static void an_emptied_node_pulls_a_snapshot_while_writes_go_on(void **state)
     pthread_t thread;
     long most = 0;
     (void)state;
+    setenv("ASAN_OPTIONS", "quarantine_size_mb=8", 1); /* freed memory it keeps counts otherwise */
     cluster_init(&c, 3, flags);
     cluster_start_all(&c);
     assert_non_null(cluster_leader(&c));
@@ -151,12 +152,12 @@ static void an_emptied_node_pulls_a_snapshot_while_writes_go_on(void **state)
     struct cluster_node *fourth = replace_third();
     unsigned long long before = atomic_load(&written);
     int64_t until = monotonic_ms() + 4 * CLUSTER_PATIENCE_MS;
-    while (!caught_up(fourth->id) && monotonic_ms() < until) {
+    while ((!caught_up(fourth->id) || atomic_load(&written) < before + 10) && monotonic_ms() < until) {
         check_memory(&most);
         sleep_ms(20);
     }
     assert_true(caught_up(fourth->id));
-    assert_true(atomic_load(&written) > before); /* nobody waited for it */
+    assert_true(atomic_load(&written) >= before + 10); /* nobody waited for it */
     json_decref(call("POST", "/cluster/members/4/promote", NULL));
     atomic_store(&stop, true);
     pthread_join(thread, NULL);
