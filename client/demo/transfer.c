@@ -410,6 +410,7 @@ static void restart(struct demo *d)
 static bool run(struct demo *d)
 {
     long long a_before, b_before, a_after, b_after;
+    say(d, "looking for the leader of the cluster at %s", d->o.endpoints);
     if (!leader_wait(d, 0, &d->leader_before, &d->term_before))
         return claim(d, false, "no cluster with a leader answers at %s", d->o.endpoints);
     say(d, "the cluster is led by node %lld in term %lld", d->leader_before, d->term_before);

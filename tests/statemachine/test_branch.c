@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -210,6 +211,34 @@ static void urls_are_http_without_spaces(void **state)
     ok(h, COMMAND_TXN_BRANCH, "{'xid':'t','branch':'c','confirmUrl':'HTTPS://r/c','cancelUrl':''}");
 }
 
+static void ten_thousand_branches_are_the_most(void **state)
+{
+    struct sm_harness *h = *state;
+    size_t room = 10001 * 64 + 64, n = 0;
+    char *args = malloc(room);
+    assert_non_null(args);
+    n += (size_t)snprintf(args, room, "{'xid':'t','timeoutMs':0,'branches':[");
+    for (int i = 0; i < 10000; i++)
+        n +=
+            (size_t)snprintf(args + n, room - n, "%s{'branch':'b%d','confirmUrl':'http://p/','cancelUrl':''}",
+                             i > 0 ? "," : "", i);
+    snprintf(args + n, room - n, "]}");
+    ok(h, COMMAND_TXN_BEGIN, args);
+    free(args);
+    assert_int_equal(sm_uint(h, "branchCount"), 10000);
+    assert_int_equal(sm_run(h, COMMAND_TXN_BRANCH, "{'xid':'t','branch':'c','confirmUrl':'','cancelUrl':''}"),
+                     ASSENT_LIMIT);
+    ok(h, COMMAND_TXN_BRANCH,
+       "{'xid':'t','branch':'b9999','confirmUrl':'http://p/','cancelUrl':''}"); /* is there */
+    ok(h, COMMAND_TXN_COMMIT, "{'xid':'t'}");
+    assert_int_equal(sm_uint(h, "pendingCount"), 10000);
+    assert_int_equal(sm_ask(h, QUERY_TXN, "{'xid':'t'}"), ASSENT_OK);
+    assert_int_equal(sm_count(h, "branches"), 1000);
+    assert_int_equal(sm_uint(h, "branchesOmitted"), 9000);
+    assert_int_equal(report(h, "b9999", SM_OP_CONFIRM, 0, true), ASSENT_OK);
+    assert_int_equal(due(h, "pendingCount"), 9999);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -223,6 +252,7 @@ int main(void)
         T(registration_is_idempotent_by_name_and_content),
         T(headers_that_could_do_harm_are_refused),
         T(urls_are_http_without_spaces),
+        T(ten_thousand_branches_are_the_most),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
