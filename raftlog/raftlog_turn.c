@@ -141,18 +141,19 @@ void effects_close(struct raftlog *log)
 
 static void on_timer(uv_timer_t *timer);
 
-/* Follow the core's deadline.  It mostly moves away, so the timer is left alone until it fires too early. */
+/* Follow the core's deadline.  It mostly moves away, so the timer is left alone until it fires too early.  A
+ * deadline that has passed fires in a millisecond, and turns in between must not push it away again. */
 static void rearm(struct raftlog *log, bool fired)
 {
     uint64_t deadline = core_deadline_ms(log->core);
-    if (!fired && log->timer_ms != 0 && log->timer_ms <= deadline) {
+    uint64_t now = log_now_ms();
+    uint64_t want = deadline > now ? deadline : now + 1;
+    if (!fired && log->timer_ms != 0 && log->timer_ms <= want) {
         return;
     }
-    uint64_t now = log_now_ms();
-    uint64_t wait = deadline > now ? deadline - now : 1;
-    log->timer_ms = now + wait;
+    log->timer_ms = want;
     uv_update_time(log->loop); /* uv counts from the start of the turn */
-    int rv = uv_timer_start(&log->timer, on_timer, wait, 0);
+    int rv = uv_timer_start(&log->timer, on_timer, want - now, 0);
     assert(rv == 0);
 }
 
