@@ -68,8 +68,9 @@ struct sm_work {
     uint32_t timeout_ms;         /* 0: the executor's default */
     uint32_t ordinal;            /* private */
 };
-/* A walk over due work in (due, xid, branch) order.  `size` and `key` are the place: what sm_work_next() gave last.
- * They stay valid after sm_work_end(), so a later walk that starts with them goes on behind that place. */
+/* A walk over due work in (due, xid, branch) order.  `size` and `key` are the place: what sm_work_next() gave
+ * last. They stay valid after sm_work_end(), so a later walk that starts with them goes on behind that place.
+ */
 struct sm_work_cursor {
     uint32_t size; /* 0: from the start */
     uint8_t key[511];
