@@ -22,7 +22,7 @@ struct bench_options {
     uint32_t connections, pipeline, count, kills, runs;
     double seconds, warmup_seconds;
     bool json;
-    bool spread; /* use all endpoints, not the leader's alone */
+    bool spread; /* use the endpoints as they are, do not look for the leader */
     bool keep;   /* keep the directory of a local cluster */
     bool verbose;
 };
@@ -69,6 +69,10 @@ struct bench_address {
 };
 /* Take a list apart; dies unless every host is 127.0.0.0/8, ::1 or localhost. */
 uint32_t bench_addresses(const char *list, struct bench_address *out);
+/* Choose `n` free ports on loopback. */
+void bench_free_addresses(struct bench_address *out, int n);
+/* Remove a folder and what is in it. */
+void bench_remove(const char *dir);
 /* Connect, blocking, TCP_NODELAY; -1: refused. */
 int bench_connect(const char *address);
 /* One HTTP request on a connection of its own.  The status, 0: no answer within the time; the body's start,
@@ -101,6 +105,13 @@ void cluster_restart(struct bench_cluster *c, int node);
 bool cluster_wait_ready(struct bench_cluster *c, int node, uint32_t wait_ms);
 /* Resident memory of a node in bytes, all and without mapped files. */
 uint64_t cluster_resident(const struct bench_cluster *c, int node, uint64_t *anonymous);
+
+/* ---- the peer: three etcd members on free loopback ports, when the program is installed ---- */
+
+bool etcd_installed(void);
+/* Start them and wait for a leader; false: there was none in time. */
+bool etcd_start(struct bench_address *leader);
+void etcd_stop(void);
 
 /* Time from SIGKILL of the leader to the first write that another node acknowledged, `o->kills` times. */
 void bench_failover(const struct bench_options *o, struct bench_cluster *c, struct bench_result *r);

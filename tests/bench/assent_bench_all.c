@@ -71,6 +71,18 @@ static bool print_row(const struct bench_options *o, const char *what, double me
     return good;
 }
 
+static void print_peer_row(const struct bench_options *o, const char *what, double measured, const char *unit,
+                           uint64_t errors)
+{
+    if (o->json) {
+        printf("{\"peer\":\"%s\",\"unit\":\"%s\",\"measured\":%g,\"errors\":%llu}\n", what, unit, measured,
+               (unsigned long long)errors);
+    } else {
+        printf("| %-30s |    %10s %-6s | %12.6g | %6llu | %-6s |\n", what, "", unit, measured,
+               (unsigned long long)errors, "peer");
+    }
+}
+
 static void print_machine(void)
 {
     char line[256], model[200] = "unknown";
@@ -149,6 +161,52 @@ static bool run_rows(const struct bench_options *o, struct bench_cluster *c)
     return good;
 }
 
+/* The same load on the peer; figures to stand beside ours, without a target. */
+static void print_peer(const struct bench_options *o)
+{
+    static const struct {
+        const char *what;
+        uint32_t connections;
+        enum figure figure;
+    } peer_rows[] = {
+        {"etcd put, 1 connection", 1, P50_MS},
+        {"etcd put, 64 connections", 64, PER_SECOND},
+        {"etcd put, 64 connections", 64, P99_MS},
+    };
+    static struct bench_result results[BENCH_RUNS_MAX];
+    struct bench_address leader;
+    if (!etcd_installed()) {
+        fprintf(stderr, "no etcd here to compare with (Debian: etcd-server)\n");
+        return;
+    }
+    if (!etcd_start(&leader)) {
+        fprintf(stderr, "etcd did not elect a leader; no comparison\n");
+        etcd_stop();
+        return;
+    }
+    for (size_t i = 0; i < sizeof peer_rows / sizeof peer_rows[0] && !bench_stopped(); i++) {
+        double values[BENCH_RUNS_MAX];
+        uint64_t errors = 0;
+        for (uint32_t run = 0; run < o->runs && !bench_stopped(); run++) {
+            struct bench_options load = *o;
+            load.op = "etcd-put";
+            load.spread = true;
+            load.endpoints = leader.text;
+            load.connections = peer_rows[i].connections;
+            if (i == 0 || peer_rows[i - 1].connections != load.connections) {
+                bench_http(&load, &results[run]);
+            }
+            values[run] = value_of(&results[run], peer_rows[i].figure);
+            errors += results[run].errors;
+        }
+        if (!bench_stopped()) {
+            print_peer_row(o, peer_rows[i].what, median(values, o->runs), figure_names[peer_rows[i].figure],
+                           errors);
+        }
+    }
+    etcd_stop();
+}
+
 bool bench_all(const struct bench_options *o)
 {
     static struct bench_result failover;
@@ -174,5 +232,6 @@ bool bench_all(const struct bench_options *o)
         good &= print_row(o, "idle node, resident", (double)idle / 1e6, 30, true, "MB", 0);
     }
     cluster_stop(c);
+    print_peer(o);
     return good;
 }

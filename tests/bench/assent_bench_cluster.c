@@ -188,6 +188,20 @@ static int free_address(struct bench_address *out)
     bench_die("no free port on loopback");
 }
 
+void bench_free_addresses(struct bench_address *out, int n)
+{
+    int fds[16];
+    if (n > 16) {
+        bench_die("at most 16 addresses at once");
+    }
+    for (int i = 0; i < n; i++) {
+        fds[i] = free_address(&out[i]);
+    }
+    for (int i = 0; i < n; i++) {
+        close(fds[i]);
+    }
+}
+
 static void choose_addresses(struct bench_cluster *c)
 {
     int fds[3 * BENCH_NODES];
@@ -277,6 +291,11 @@ static int remove_one(const char *path, const struct stat *st, int kind, struct 
     return remove(path);
 }
 
+void bench_remove(const char *dir)
+{
+    nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
 /* Ask them to end, and insist after five seconds. */
 static void stop_running(void)
 {
@@ -303,7 +322,7 @@ static void stop_running(void)
     if (running_options->keep) {
         fprintf(stderr, "assent-bench: kept %s\n", c->dir);
     } else {
-        nftw(c->dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+        bench_remove(c->dir);
     }
     free(c);
 }

@@ -26,6 +26,7 @@ static const struct {
     {"tso", "POST", "/api/v1/tso", "{\"count\":1}"},
     {"begin", "POST", "/api/v1/transaction/begin", "{}"},
     {"livez", "GET", "/livez", ""},
+    {"etcd-put", "POST", "/v3/kv/put", "{\"key\":\"YmVuY2g=\",\"value\":\"dmFsdWU=\"}"},
 };
 
 struct connection {
