@@ -32,42 +32,19 @@ static int setup(void **state)
     return 0;
 }
 
-static long long tick(struct cluster *cluster)
-{
-    struct endpoints e;
-    json_t *data, *body = json_object();
-    char error[512];
-    cluster_endpoints(cluster, 0, &e);
-    if (!cluster_call(&e, "POST", "/lamport/tick", body, CLUSTER_PATIENCE_MS, &data, error, sizeof(error)))
-        fail_msg("%s", error);
-    long long value = json_integer_value(json_object_get(data, "value"));
-    json_decref(body);
-    json_decref(data);
-    return value;
-}
-
-/* Wait until a node's log holds the text. */
-static bool log_gets(const struct cluster_node *node, const char *text)
-{
-    int64_t until = monotonic_ms() + CLUSTER_PATIENCE_MS;
-    while (!cluster_log_has(node, text) && monotonic_ms() < until)
-        sleep_ms(10);
-    return cluster_log_has(node, text);
-}
-
 static void one_node_is_a_cluster(void **state)
 {
     (void)state;
     cluster_init(&c, 1, NULL);
     cluster_start_all(&c);
     for (long long i = 1; i <= 10; i++)
-        assert_int_equal(tick(&c), i);
+        assert_int_equal(cluster_tick(&c), i);
     cluster_kill(&c.nodes[0]);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 11);
+    assert_int_equal(cluster_tick(&c), 11);
     assert_int_equal(cluster_stop(&c.nodes[0]), 0);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 12);
+    assert_int_equal(cluster_tick(&c), 12);
     passed = true;
 }
 
@@ -78,9 +55,9 @@ static void a_stopped_leader_hands_over_and_exits_cleanly(void **state)
     cluster_start_all(&c);
     struct cluster_node *leader = cluster_leader(&c);
     assert_non_null(leader);
-    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_tick(&c), 1);
     assert_int_equal(cluster_stop(leader), 0);
-    assert_int_equal(tick(&c), 2);
+    assert_int_equal(cluster_tick(&c), 2);
     cluster_start_all(&c);
     assert_true(cluster_agrees(&c));
     passed = true;
@@ -91,13 +68,13 @@ static void a_second_process_on_a_data_directory_is_refused(void **state)
     (void)state;
     cluster_init(&c, 1, NULL);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_tick(&c), 1);
     struct cluster_node *twin = cluster_add(&c);
     snprintf(twin->dir, sizeof(twin->dir), "%s", c.nodes[0].dir);
     cluster_start(&c, twin);
     assert_true(cluster_wait_exit(twin) > 0);
     assert_true(cluster_log_has(twin, "in use by another assentd"));
-    assert_int_equal(tick(&c), 2); /* the first has not noticed */
+    assert_int_equal(cluster_tick(&c), 2); /* the first has not noticed */
     passed = true;
 }
 
@@ -106,7 +83,7 @@ static void the_data_directory_of_another_node_is_refused(void **state)
     (void)state;
     cluster_init(&c, 2, NULL);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_tick(&c), 1);
     cluster_kill(&c.nodes[0]);
     cluster_kill(&c.nodes[1]);
     snprintf(c.nodes[1].dir, sizeof(c.nodes[1].dir), "%s", c.nodes[0].dir);
@@ -114,7 +91,7 @@ static void the_data_directory_of_another_node_is_refused(void **state)
     assert_true(cluster_wait_exit(&c.nodes[1]) > 0);
     snprintf(c.nodes[1].dir, sizeof(c.nodes[1].dir), "%s/node-2", c.dir);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 2);
+    assert_int_equal(cluster_tick(&c), 2);
     passed = true;
 }
 
@@ -129,10 +106,11 @@ static void a_node_of_another_cluster_is_refused(void **state)
         other.nodes[i].raft = c.nodes[i].raft;
     cluster_start(&c, &c.nodes[0]);
     cluster_start(&c, &c.nodes[1]);
-    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_tick(&c), 1);
     cluster_start(&other, &other.nodes[2]);
-    assert_true(log_gets(&other.nodes[2], "another cluster") || log_gets(&c.nodes[0], "another cluster"));
-    assert_int_equal(tick(&c), 2);
+    assert_true(cluster_log_gets(&other.nodes[2], "another cluster") ||
+                cluster_log_gets(&c.nodes[0], "another cluster"));
+    assert_int_equal(cluster_tick(&c), 2);
     json_t *view = cluster_view(&other.nodes[2]);
     assert_int_equal(json_integer_value(json_object_get(view, "leaderId")), 0);
     json_decref(view);
@@ -166,13 +144,13 @@ static void a_leader_without_a_majority_still_stops(void **state)
                              sizeof(error)));
     json_decref(data);
     json_decref(begin);
-    assert_true(log_gets(leader, "branch_call_failed"));
+    assert_true(cluster_log_gets(leader, "branch_call_failed"));
     for (uint32_t i = 0; i < c.n; i++)
         if (&c.nodes[i] != leader)
             cluster_kill(&c.nodes[i]);
     assert_int_equal(cluster_stop(leader), 0);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_tick(&c), 1);
     passed = true;
 }
 
@@ -183,7 +161,7 @@ static void garbage_on_every_port_is_shrugged_off(void **state)
     (void)state;
     cluster_init(&c, 1, NULL);
     cluster_start_all(&c);
-    assert_int_equal(tick(&c), 1);
+    assert_int_equal(cluster_tick(&c), 1);
     const uint16_t ports[] = {c.nodes[0].raft, c.nodes[0].rpc, c.nodes[0].http};
     for (int i = 0; i < 3; i++) {
         struct sockaddr_in a = {
@@ -202,7 +180,7 @@ static void garbage_on_every_port_is_shrugged_off(void **state)
             close(fd);
         }
     }
-    assert_int_equal(tick(&c), 2);
+    assert_int_equal(cluster_tick(&c), 2);
     for (int i = 0; i < 3; i++)
         close(open[i]);
     assert_int_equal(cluster_stop(&c.nodes[0]), 0);

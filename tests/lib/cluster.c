@@ -3,10 +3,14 @@
 
 #include <arpa/inet.h>
 #include <assert.h>
+#include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +18,8 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <cmocka.h>
 
 #define ARGS_MAX 48
 
@@ -76,7 +82,8 @@ static void remove_tree(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-static pid_t spawn(const char *log, char *const argv[])
+/* `node` NULL: a program that lives where we do. */
+static pid_t spawn(const char *log, char *const argv[], const struct cluster_node *node)
 {
     pid_t parent = getpid(), pid = fork();
     assert(pid >= 0);
@@ -88,6 +95,13 @@ static pid_t spawn(const char *log, char *const argv[])
     int fd = open(log, O_WRONLY | O_CREAT | O_APPEND, 0644);
     dup2(fd, STDOUT_FILENO);
     dup2(fd, STDERR_FILENO);
+    if (node != NULL && node->netns != 0 && setns(node->netns, CLONE_NEWNET) != 0)
+        _exit(125);
+    if (node != NULL && node->preload != NULL) {
+        setenv("LD_PRELOAD", node->preload, 1);
+        setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 1); /* it may stand before the sanitizer */
+        putenv((char *)(uintptr_t)node->preload_env);
+    }
     execv(argv[0], argv);
     _exit(127);
 }
@@ -110,7 +124,7 @@ static int wait_exit(pid_t pid)
 
 int cluster_run(const char *log, char *const argv[])
 {
-    return wait_exit(spawn(log, argv));
+    return wait_exit(spawn(log, argv, NULL));
 }
 
 /* ---- nodes
@@ -124,6 +138,8 @@ static struct cluster_node *node_new(struct cluster *c)
     uint16_t port = cluster_ports(3);
     *node = (struct cluster_node){
         .id = ++c->n, .raft = port, .http = (uint16_t)(port + 1), .rpc = (uint16_t)(port + 2)};
+    snprintf(node->host, sizeof(node->host), "127.0.0.1");
+    snprintf(node->peer_host, sizeof(node->peer_host), "127.0.0.1");
     char dir[sizeof(c->dir)]; /* the compiler cannot see that the two do not overlap */
     memcpy(dir, c->dir, sizeof(dir));
     snprintf(node->dir, sizeof(node->dir), "%s/node-%u", dir, node->id);
@@ -182,12 +198,12 @@ void cluster_start(struct cluster *c, struct cluster_node *node)
     assert(node->pid == 0);
     cluster_program(program, sizeof(program), "node/assentd");
     for (uint32_t i = 0; i < c->voters; i++)
-        used += (size_t)snprintf(voters + used, sizeof(voters) - used, "%s%u=127.0.0.1:%u", i > 0 ? "," : "",
-                                 c->nodes[i].id, c->nodes[i].raft);
+        used += (size_t)snprintf(voters + used, sizeof(voters) - used, "%s%u=%s:%u", i > 0 ? "," : "",
+                                 c->nodes[i].id, c->nodes[i].peer_host, c->nodes[i].raft);
     snprintf(id, sizeof(id), "%u", node->id);
-    snprintf(raft, sizeof(raft), "127.0.0.1:%u", node->raft);
-    snprintf(http, sizeof(http), "127.0.0.1:%u", node->http);
-    snprintf(rpc, sizeof(rpc), "127.0.0.1:%u", node->rpc);
+    snprintf(raft, sizeof(raft), "%s:%u", node->peer_host, node->raft);
+    snprintf(http, sizeof(http), "%s:%u", node->host, node->http);
+    snprintf(rpc, sizeof(rpc), "%s:%u", node->host, node->rpc);
 #define ARG(text) argv[n++] = (char *)(uintptr_t)(text)
     ARG(program), ARG("--id"), ARG(id), ARG("--data"), ARG(node->dir), ARG("--http"), ARG(http), ARG("--rpc"),
         ARG(rpc);
@@ -204,7 +220,7 @@ void cluster_start(struct cluster *c, struct cluster_node *node)
     }
     argv[n] = NULL;
 #undef ARG
-    node->pid = spawn(node->log, argv);
+    node->pid = spawn(node->log, argv, node);
 }
 
 void cluster_start_all(struct cluster *c)
@@ -250,7 +266,7 @@ json_t *cluster_view(const struct cluster_node *node)
 {
     char url[128];
     struct http_answer a;
-    snprintf(url, sizeof(url), "http://127.0.0.1:%u/api/v1/cluster", node->http);
+    snprintf(url, sizeof(url), "http://%s:%u/api/v1/cluster", node->host, node->http);
     http_call("GET", url, NULL, NULL, 2000, &a);
     json_t *data = a.status == 200 ? json_incref(json_object_get(a.body, "data")) : NULL;
     http_answer_clear(&a);
@@ -283,7 +299,7 @@ void cluster_endpoints(const struct cluster *c, uint32_t first, struct endpoints
 {
     *e = (struct endpoints){.n = c->n, .current = first % c->n};
     for (uint32_t i = 0; i < c->n; i++)
-        snprintf(e->at[i], sizeof(e->at[i]), "127.0.0.1:%u", c->nodes[i].http);
+        snprintf(e->at[i], sizeof(e->at[i]), "%s:%u", c->nodes[i].host, c->nodes[i].http);
 }
 
 bool cluster_agrees(struct cluster *c)
@@ -321,4 +337,88 @@ bool cluster_log_has(const struct cluster_node *node, const char *text)
     if (f != NULL)
         fclose(f);
     return found;
+}
+
+bool cluster_log_gets(const struct cluster_node *node, const char *text)
+{
+    int64_t until = monotonic_ms() + CLUSTER_PATIENCE_MS;
+    while (!cluster_log_has(node, text)) {
+        if (monotonic_ms() > until)
+            return false;
+        sleep_ms(10);
+    }
+    return true;
+}
+
+/* ---- asking
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+void cluster_ask(const struct cluster_node *node, const char *method, const char *path, const char *header,
+                 json_t *body, long timeout_ms, struct http_answer *out)
+{
+    char url[512];
+    snprintf(url, sizeof(url), "http://%s:%u/api/v1%s", node->host, node->http, path);
+    http_call(method, url, header, body, timeout_ms, out);
+}
+
+json_t *cluster_must(struct cluster *c, const char *method, const char *path, json_t *body)
+{
+    struct endpoints e;
+    json_t *data = NULL;
+    char error[512];
+    cluster_endpoints(c, 0, &e);
+    if (!cluster_call(&e, method, path, body, CLUSTER_PATIENCE_MS, &data, error, sizeof(error)))
+        fail_msg("%s %s: %s", method, path, error);
+    json_decref(body);
+    return data;
+}
+
+long long cluster_tick(struct cluster *c)
+{
+    json_t *data = cluster_must(c, "POST", "/lamport/tick", json_object());
+    long long value = number(data, "value");
+    json_decref(data);
+    return value;
+}
+
+struct page {
+    char text[128 * 1024];
+    size_t size;
+};
+
+static size_t on_page(char *data, size_t size, size_t n, void *user)
+{
+    struct page *page = user;
+    size_t bytes = size * n;
+    if (page->size + bytes >= sizeof(page->text))
+        return 0;
+    memcpy(page->text + page->size, data, bytes);
+    page->size += bytes;
+    page->text[page->size] = 0;
+    return bytes;
+}
+
+long long cluster_metric(const struct cluster_node *node, const char *name)
+{
+    char url[128], line[128];
+    struct page *page = calloc(1, sizeof(*page));
+    CURL *easy = curl_easy_init();
+    assert(page != NULL && easy != NULL);
+    snprintf(url, sizeof(url), "http://%s:%u/metrics", node->host, node->http);
+    snprintf(line, sizeof(line), "\n%s ", name);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, 5000L);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_page);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, page);
+    long long value = -1;
+    if (curl_easy_perform(easy) == CURLE_OK) {
+        const char *at = strstr(page->text, line);
+        value = at != NULL ? strtoll(at + strlen(line), NULL, 10) : -1;
+    }
+    curl_easy_cleanup(easy);
+    free(page);
+    return value;
 }

@@ -20,7 +20,11 @@ struct cluster_node {
     pid_t pid; /* 0: not running */
     uint16_t raft, http, rpc;
     char dir[512], log[512];
-    bool join; /* is added to a running cluster, not one of its first voters */
+    char peer_host[16], host[16]; /* where nodes and where clients reach it; 127.0.0.1 */
+    bool join;                    /* is added to a running cluster, not one of its first voters */
+    int netns;                    /* descriptor of the network namespace it lives in; 0: ours */
+    const char *preload;          /* library that stands before libc in this node; NULL: none */
+    const char *preload_env;      /* NAME=value for it */
 };
 
 struct cluster {
@@ -58,6 +62,18 @@ void cluster_endpoints(const struct cluster *c, uint32_t first, struct endpoints
 bool cluster_agrees(struct cluster *c);
 /* Does the node's log hold the text? */
 bool cluster_log_has(const struct cluster_node *node, const char *text);
+/* Wait until it does; false after CLUSTER_PATIENCE_MS. */
+bool cluster_log_gets(const struct cluster_node *node, const char *text);
+
+/* One request to this node alone; `path` below /api/v1, `header` and `body` (borrowed) may be NULL. */
+void cluster_ask(const struct cluster_node *node, const char *method, const char *path, const char *header,
+                 json_t *body, long timeout_ms, struct http_answer *out);
+/* A request that must succeed, at any node; takes `body`, gives the answer's data.  Fails the test else. */
+json_t *cluster_must(struct cluster *c, const char *method, const char *path, json_t *body);
+/* `lamport/tick` of the default clock, at any node; its value. */
+long long cluster_tick(struct cluster *c);
+/* A number in the node's /metrics; -1: no such line or no answer. */
+long long cluster_metric(const struct cluster_node *node, const char *name);
 
 /* So many free ports of 127.0.0.1 in a row; the first. */
 uint16_t cluster_ports(uint32_t n);
