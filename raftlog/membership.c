@@ -293,10 +293,6 @@ static void advance_catch_up(struct core *c)
          * never end */
         m->index = 0;
         enter_phase(c, MEMBERSHIP_GATE);
-    } else if (status != RAFT_CATCH_UP_RUNNING && match == raft_last_index(&c->raft)) {
-        /* It holds everything already; the library would end a round only with the next new entry. */
-        m->index = 0;
-        enter_phase(c, MEMBERSHIP_GATE);
     } else if (status != RAFT_CATCH_UP_RUNNING) {
         m->index = 1; /* a catch-up of this request has begun: a finished one from before does not count */
         start_catch_up(c);
