@@ -1,10 +1,10 @@
 # Real processes on loopback: LABEL cluster.
-add_library(test_cluster STATIC ${CMAKE_SOURCE_DIR}/tests/lib/cluster.c ${CMAKE_SOURCE_DIR}/tests/lib/load.c
+add_library(test_cluster STATIC ${CMAKE_SOURCE_DIR}/tests/lib/cluster.c ${CMAKE_SOURCE_DIR}/tests/lib/load.c ${CMAKE_SOURCE_DIR}/tests/lib/network.c
     ${CMAKE_SOURCE_DIR}/client/demo/http.c ${CMAKE_SOURCE_DIR}/client/demo/peers.c)
 target_include_directories(test_cluster PUBLIC ${CMAKE_SOURCE_DIR}/tests/lib ${CMAKE_SOURCE_DIR}/client/demo)
 target_link_libraries(test_cluster PUBLIC PkgConfig::JANSSON Threads::Threads PRIVATE PkgConfig::LIBCURL PkgConfig::CMOCKA)
 
-foreach(subject failover nodes demo snapshot_install)
+foreach(subject failover partition nodes demo snapshot_install)
     assent_test(test_${subject} test_${subject}.c LIBS test_cluster TIMEOUT 300 LABEL cluster)
     add_dependencies(test_${subject} assentd)
     set_tests_properties(test_${subject} PROPERTIES PROCESSORS 2)
