@@ -168,8 +168,8 @@ static size_t headers_size(const struct codec_node *map)
 {
     size_t size = 0;
     for (uint32_t i = 0; i < codec_size(map); i++)
-        size += record_text_size(codec_as_bytes(codec_key_at(map, i))) +
-                record_text_size(codec_as_bytes(codec_value_at(map, i)));
+        size += row_bytes_size(codec_as_bytes(codec_key_at(map, i))) +
+                row_bytes_size(codec_as_bytes(codec_value_at(map, i)));
     return size;
 }
 
@@ -177,30 +177,30 @@ static void plan_put(struct store_txn *store, struct assent_bytes xid, uint32_t 
                      const struct branch_plan *p)
 {
     size_t headers = headers_size(p->header_map);
-    size_t room = 1 + 8 + 4 + record_text_size(p->name) + 1 + 4 + headers + record_text_size(p->payload);
+    size_t room = 1 + 8 + 4 + row_bytes_size(p->name) + 1 + 4 + headers + row_bytes_size(p->payload);
     for (int op = SM_OP_CONFIRM; op <= SM_OP_CANCEL; op++)
-        room += 1 + record_text_size(p->url[op]);
+        room += 1 + row_bytes_size(p->url[op]);
     uint8_t small[1024];
-    struct record_writer w = {room <= sizeof(small) ? small : malloc(room), 0, room};
+    struct row_writer w = {room <= sizeof(small) ? small : malloc(room), 0, room};
     assert(w.base != NULL);
-    record_put(&w, PLAN_FORMAT, 1);
-    record_put(&w, (uint64_t)p->registered_us, 8);
-    record_put(&w, p->timeout_ms, 4);
-    record_text(&w, p->name);
-    record_put(&w, SM_OP_CANCEL, 1); /* operations that follow */
+    row_put_u8(&w, PLAN_FORMAT);
+    row_put_u64(&w, (uint64_t)p->registered_us);
+    row_put_u32(&w, p->timeout_ms);
+    row_put_bytes(&w, p->name);
+    row_put_u8(&w, SM_OP_CANCEL); /* operations that follow */
     for (int op = SM_OP_CONFIRM; op <= SM_OP_CANCEL; op++) {
-        record_put(&w, (uint64_t)op, 1);
-        record_text(&w, p->url[op]);
+        row_put_u8(&w, (uint8_t)op);
+        row_put_bytes(&w, p->url[op]);
     }
-    record_put(&w, headers, 4);
+    row_put_u32(&w, (uint32_t)headers);
     for (uint32_t i = 0; i < codec_size(p->header_map); i++) {
-        record_text(&w, codec_as_bytes(codec_key_at(p->header_map, i)));
-        record_text(&w, codec_as_bytes(codec_value_at(p->header_map, i)));
+        row_put_bytes(&w, codec_as_bytes(codec_key_at(p->header_map, i)));
+        row_put_bytes(&w, codec_as_bytes(codec_value_at(p->header_map, i)));
     }
-    record_text(&w, p->payload);
+    row_put_bytes(&w, p->payload);
     assert(w.size == room);
     struct store_key k = branch_key(xid, BRANCH_KEY_PLAN, ordinal);
-    store_put(store, STORE_BRANCHES, key_bytes(&k), record_written(&w));
+    store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
     if (w.base != small)
         free(w.base);
 }
@@ -213,18 +213,18 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
     if (!store_get(store, STORE_BRANCHES, key_bytes(&k), &r))
         return false;
     *p = (struct branch_plan){0};
-    uint64_t format = record_take(&r, 1);
+    uint64_t format = row_take_u8(&r);
     assert(format == PLAN_FORMAT);
-    p->registered_us = (int64_t)record_take(&r, 8);
-    p->timeout_ms = (uint32_t)record_take(&r, 4);
-    p->name = record_take_text(&r);
-    for (uint64_t n = record_take(&r, 1); n > 0; n--) {
-        uint64_t op = record_take(&r, 1);
+    p->registered_us = (int64_t)row_take_u64(&r);
+    p->timeout_ms = row_take_u32(&r);
+    p->name = row_take_bytes(&r);
+    for (uint64_t n = row_take_u8(&r); n > 0; n--) {
+        uint64_t op = row_take_u8(&r);
         assert(op == SM_OP_CONFIRM || op == SM_OP_CANCEL);
-        p->url[op] = record_take_text(&r);
+        p->url[op] = row_take_bytes(&r);
     }
-    p->headers = record_take_text(&r);
-    p->payload = record_take_text(&r);
+    p->headers = row_take_bytes(&r);
+    p->payload = row_take_bytes(&r);
     assert(r.size == 0);
     return true;
 }
@@ -233,8 +233,8 @@ bool sm_work_header(struct assent_bytes *headers, struct assent_bytes *name, str
 {
     if (headers->size == 0)
         return false;
-    *name = record_take_text(headers);
-    *value = record_take_text(headers);
+    *name = row_take_bytes(headers);
+    *value = row_take_bytes(headers);
     return true;
 }
 
@@ -245,7 +245,7 @@ bool branch_find(struct store_txn *store, struct assent_bytes xid, struct assent
     struct assent_bytes value;
     if (!store_get(store, STORE_BRANCHES, key_bytes(&k), &value))
         return false;
-    *ordinal = (uint32_t)record_take(&value, 4);
+    *ordinal = row_take_u32(&value);
     return true;
 }
 
@@ -277,10 +277,10 @@ void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const s
     uint32_t ordinal = t->branches++;
     plan_put(a->txn, xid, ordinal, plan);
     uint8_t room[4];
-    struct record_writer w = {room, 0, sizeof(room)};
-    record_put(&w, ordinal, 4);
+    struct row_writer w = {room, 0, sizeof(room)};
+    row_put_u32(&w, ordinal);
     struct store_key k = name_key(xid, plan->name);
-    store_put(a->txn, STORE_BRANCHES, key_bytes(&k), record_written(&w));
+    store_put(a->txn, STORE_BRANCHES, key_bytes(&k), row_written(&w));
     if (plan->url[SM_OP_CONFIRM].size > 0)
         t->confirmable++;
     if (plan->url[SM_OP_CANCEL].size > 0)
@@ -342,13 +342,13 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     struct assent_bytes r;
     if (store_get(store, STORE_BRANCHES, key_bytes(&k), &r)) {
-        uint64_t format = record_take(&r, 1);
+        uint64_t format = row_take_u8(&r);
         assert(format == PROGRESS_FORMAT);
-        p->status = (enum branch_status)record_take(&r, 1);
-        p->attempts = (uint32_t)record_take(&r, 4);
-        p->next_due_us = (int64_t)record_take(&r, 8);
-        p->finished_us = (int64_t)record_take(&r, 8);
-        p->error = record_take_text(&r);
+        p->status = (enum branch_status)row_take_u8(&r);
+        p->attempts = row_take_u32(&r);
+        p->next_due_us = (int64_t)row_take_u64(&r);
+        p->finished_us = (int64_t)row_take_u64(&r);
+        p->error = row_take_bytes(&r);
         assert(r.size == 0);
         return;
     }
@@ -366,15 +366,15 @@ static void progress_put(struct store_txn *store, struct assent_bytes xid, uint3
                          const struct branch_progress *p)
 {
     uint8_t room[32 + TXN_ERROR_BYTES_MAX];
-    struct record_writer w = {room, 0, sizeof(room)};
-    record_put(&w, PROGRESS_FORMAT, 1);
-    record_put(&w, p->status, 1);
-    record_put(&w, p->attempts, 4);
-    record_put(&w, (uint64_t)p->next_due_us, 8);
-    record_put(&w, (uint64_t)p->finished_us, 8);
-    record_text(&w, p->error);
+    struct row_writer w = {room, 0, sizeof(room)};
+    row_put_u8(&w, PROGRESS_FORMAT);
+    row_put_u8(&w, (uint8_t)p->status);
+    row_put_u32(&w, p->attempts);
+    row_put_u64(&w, (uint64_t)p->next_due_us);
+    row_put_u64(&w, (uint64_t)p->finished_us);
+    row_put_bytes(&w, p->error);
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
-    store_put(store, STORE_BRANCHES, key_bytes(&k), record_written(&w));
+    store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
 }
 
 /* min(base * 2^attempt, cap), in microseconds. */

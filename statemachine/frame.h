@@ -10,10 +10,11 @@
  *   QUERY   = [4, id, bin: a query, stale: bool]     stale: answer from local state at once, which may be old
  *   TSO     = [5, id, count, strict: bool]           strict: confirm leadership after the request arrived
  *   PING    = [9, id]
- *   RESULT  = [6, id, index, term, result]           result as in command.h: [code, data, detail]; refusals
- * too FAILED  = [7, id, code, detail or nil, leader's native address or nil]   an operating error of
- * assent/error.h TSO_OK  = [8, id, first, count, term] PONG    = [10, id, leader's native address or nil,
- * this node leads: bool]
+ *   RESULT  = [6, id, index, term, result]           result as in command.h: [code, data, detail]
+ *   FAILED  = [7, id, code, detail or nil, leader's native address or nil]   an error of assent/error.h
+ *   TSO_OK  = [8, id, first, count, term]
+ *   PONG    = [10, id, leader's native address or nil, this node leads: bool]
+ * A refusal of the state machine is a RESULT; FAILED is an operating error, of a command that has no result.
  */
 #ifndef STATEMACHINE_FRAME_H
 #define STATEMACHINE_FRAME_H

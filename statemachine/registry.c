@@ -9,7 +9,7 @@
  *   NODES  (0, name)  what was registered
  *          (1, name)  last beat, status, when its timer is due (0: none) */
 #include "apply.h"
-#include "record.h"
+#include "row.h"
 
 #define INACTIVE_MS 10000
 #define FAILED_MS   30000
@@ -43,13 +43,13 @@ static struct store_key node_key(uint8_t kind, struct assent_bytes name)
 
 static void entry_decode(struct entry *e, struct assent_bytes row)
 {
-    uint64_t format = record_take(&row, 1);
+    uint64_t format = row_take_u8(&row);
     assert(format == ROW_FORMAT);
-    e->registered_us = (int64_t)record_take(&row, 8);
-    e->inactive_us = (int64_t)record_take(&row, 8);
-    e->failed_us = (int64_t)record_take(&row, 8);
-    e->address = record_take_text(&row);
-    e->metadata = record_take_text(&row);
+    e->registered_us = (int64_t)row_take_u64(&row);
+    e->inactive_us = (int64_t)row_take_u64(&row);
+    e->failed_us = (int64_t)row_take_u64(&row);
+    e->address = row_take_bytes(&row);
+    e->metadata = row_take_bytes(&row);
 }
 
 static bool entry_load(struct store_txn *txn, struct assent_bytes name, struct entry *e)
@@ -65,15 +65,15 @@ static bool entry_load(struct store_txn *txn, struct assent_bytes name, struct e
 static void entry_save(struct store_txn *txn, struct assent_bytes name, const struct entry *e)
 {
     uint8_t room[1 + 3 * 8 + 4 + NODE_ADDRESS_BYTES_MAX + 4 + NODE_METADATA_BYTES_MAX];
-    struct record_writer w = {room, 0, sizeof room};
-    record_put(&w, ROW_FORMAT, 1);
-    record_put(&w, (uint64_t)e->registered_us, 8);
-    record_put(&w, (uint64_t)e->inactive_us, 8);
-    record_put(&w, (uint64_t)e->failed_us, 8);
-    record_text(&w, e->address);
-    record_text(&w, e->metadata);
+    struct row_writer w = {room, 0, sizeof room};
+    row_put_u8(&w, ROW_FORMAT);
+    row_put_u64(&w, (uint64_t)e->registered_us);
+    row_put_u64(&w, (uint64_t)e->inactive_us);
+    row_put_u64(&w, (uint64_t)e->failed_us);
+    row_put_bytes(&w, e->address);
+    row_put_bytes(&w, e->metadata);
     struct store_key k = node_key(ENTRY, name);
-    store_put(txn, STORE_NODES, key_bytes(&k), record_written(&w));
+    store_put(txn, STORE_NODES, key_bytes(&k), row_written(&w));
 }
 
 static struct pulse pulse_load(struct store_txn *txn, struct assent_bytes name)
@@ -82,21 +82,21 @@ static struct pulse pulse_load(struct store_txn *txn, struct assent_bytes name)
     struct assent_bytes row;
     bool there = store_get(txn, STORE_NODES, key_bytes(&k), &row);
     assert(there);
-    struct pulse p = {.beat_us = (int64_t)record_take(&row, 8)};
-    p.timer_us = (int64_t)record_take(&row, 8);
-    p.status = (enum status)record_take(&row, 1);
+    struct pulse p = {.beat_us = (int64_t)row_take_u64(&row)};
+    p.timer_us = (int64_t)row_take_u64(&row);
+    p.status = (enum status)row_take_u8(&row);
     return p;
 }
 
 static void pulse_save(struct store_txn *txn, struct assent_bytes name, const struct pulse *p)
 {
     uint8_t room[8 + 8 + 1];
-    struct record_writer w = {room, 0, sizeof room};
-    record_put(&w, (uint64_t)p->beat_us, 8);
-    record_put(&w, (uint64_t)p->timer_us, 8);
-    record_put(&w, p->status, 1);
+    struct row_writer w = {room, 0, sizeof room};
+    row_put_u64(&w, (uint64_t)p->beat_us);
+    row_put_u64(&w, (uint64_t)p->timer_us);
+    row_put_u8(&w, (uint8_t)p->status);
     struct store_key k = node_key(PULSE, name);
-    store_put(txn, STORE_NODES, key_bytes(&k), record_written(&w));
+    store_put(txn, STORE_NODES, key_bytes(&k), row_written(&w));
 }
 
 static void timer_move(struct store_txn *txn, struct assent_bytes name, struct pulse *p, int64_t due_us)

@@ -1,11 +1,12 @@
-/* The bytes of stored rows: fixed-width big-endian integers and length-prefixed runs.  Private to the clock
- * files of statemachine/.
+/* The bytes of stored rows: fixed-width big-endian integers and length-prefixed runs.  Private to
+ * statemachine/.
  *
  * Reading asserts: a row was written by this code, so a short one is our own error or a damaged store. */
 #ifndef STATEMACHINE_ROW_H
 #define STATEMACHINE_ROW_H
 
 #include <assert.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -59,6 +60,12 @@ static inline void row_put_bytes(struct row_writer *w, struct assent_bytes v)
     row_put(w, v.base, v.size);
 }
 
+/* What row_put_bytes() will take. */
+static inline size_t row_bytes_size(struct assent_bytes v)
+{
+    return 4 + v.size;
+}
+
 static inline struct assent_bytes row_written(const struct row_writer *w)
 {
     return (struct assent_bytes){w->base, w->size};
@@ -102,6 +109,16 @@ static inline struct assent_bytes row_take_bytes(struct assent_bytes *row)
 {
     uint32_t size = row_take_u32(row);
     return row_take(row, size);
+}
+
+static inline bool bytes_equal(struct assent_bytes a, struct assent_bytes b)
+{
+    return a.size == b.size && (a.size == 0 || memcmp(a.base, b.base, a.size) == 0);
+}
+
+static inline struct assent_bytes bytes_of(const char *text)
+{
+    return (struct assent_bytes){(const uint8_t *)text, strlen(text)};
 }
 
 #endif /* STATEMACHINE_ROW_H */

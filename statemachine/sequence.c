@@ -3,12 +3,12 @@
  * Unlike a timestamp oracle the last number is in the log with every call, so a failover leaves no gap; and
  * with a session or an Idempotency-Key a retry gets the numbers it got before. */
 #include "apply.h"
-#include "record.h"
+#include "row.h"
 
 static uint64_t load(struct store_txn *txn, struct assent_bytes name)
 {
     struct assent_bytes row;
-    return store_get(txn, STORE_SEQUENCES, name, &row) ? record_take(&row, 8) : 0;
+    return store_get(txn, STORE_SEQUENCES, name, &row) ? row_take_u64(&row) : 0;
 }
 
 int sequence_next(struct apply *a)
@@ -21,9 +21,9 @@ int sequence_next(struct apply *a)
     if (count > INT64_MAX - last)
         return ASSENT_OVERFLOW;
     uint8_t room[8];
-    struct record_writer w = {room, 0, sizeof room};
-    record_put(&w, last + count, 8);
-    store_put(a->txn, STORE_SEQUENCES, name, record_written(&w));
+    struct row_writer w = {room, 0, sizeof room};
+    row_put_u64(&w, last + count);
+    store_put(a->txn, STORE_SEQUENCES, name, row_written(&w));
     codec_map(a->out, 3);
     codec_pair_text(a->out, "name", name);
     codec_pair_uint(a->out, "first", last + 1);

@@ -20,7 +20,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "record.h"
+#include "row.h"
 
 #define HEAD_FORMAT 1
 #define HEAD_SIZE   (1 + 7 * 8)
@@ -74,9 +74,9 @@ void session_book_load(struct session_book *book, const struct store_place *plac
 {
     struct assent_bytes extra = {place->extra, sizeof place->extra};
     memset(book, 0, sizeof *book);
-    book->sessions = record_take(&extra, 8);
-    book->keys = record_take(&extra, 8);
-    book->key_bytes = record_take(&extra, 8);
+    book->sessions = row_take_u64(&extra);
+    book->keys = row_take_u64(&extra);
+    book->key_bytes = row_take_u64(&extra);
 }
 
 /* ---- heads */
@@ -103,31 +103,31 @@ static struct store_key armed_key(int64_t armed_us, uint64_t client)
 static void head_write(struct store_txn *txn, struct head *h)
 {
     uint8_t room[HEAD_SIZE];
-    struct record_writer w = {room, 0, sizeof room};
-    record_put(&w, HEAD_FORMAT, 1);
-    record_put(&w, h->client, 8);
-    record_put(&w, h->acknowledged, 8);
-    record_put(&w, h->highest, 8);
-    record_put(&w, h->stored, 8);
-    record_put(&w, h->ttl_us, 8);
-    record_put(&w, (uint64_t)h->used_us, 8);
-    record_put(&w, (uint64_t)h->armed_us, 8);
+    struct row_writer w = {room, 0, sizeof room};
+    row_put_u8(&w, HEAD_FORMAT);
+    row_put_u64(&w, h->client);
+    row_put_u64(&w, h->acknowledged);
+    row_put_u64(&w, h->highest);
+    row_put_u64(&w, h->stored);
+    row_put_u64(&w, h->ttl_us);
+    row_put_u64(&w, (uint64_t)h->used_us);
+    row_put_u64(&w, (uint64_t)h->armed_us);
     struct store_key k = client_key(h->client);
-    store_put_noted(txn, STORE_SESSIONS, key_bytes(&k), record_written(&w));
+    store_put_noted(txn, STORE_SESSIONS, key_bytes(&k), row_written(&w));
     h->dirty = false;
 }
 
 static void head_read(struct head *h, struct assent_bytes row)
 {
-    uint64_t format = record_take(&row, 1);
+    uint64_t format = row_take_u8(&row);
     assert(format == HEAD_FORMAT);
-    h->client = record_take(&row, 8);
-    h->acknowledged = record_take(&row, 8);
-    h->highest = record_take(&row, 8);
-    h->stored = record_take(&row, 8);
-    h->ttl_us = record_take(&row, 8);
-    h->used_us = (int64_t)record_take(&row, 8);
-    h->armed_us = (int64_t)record_take(&row, 8);
+    h->client = row_take_u64(&row);
+    h->acknowledged = row_take_u64(&row);
+    h->highest = row_take_u64(&row);
+    h->stored = row_take_u64(&row);
+    h->ttl_us = row_take_u64(&row);
+    h->used_us = (int64_t)row_take_u64(&row);
+    h->armed_us = (int64_t)row_take_u64(&row);
     h->dirty = false;
 }
 
@@ -161,10 +161,10 @@ static void head_changed(struct apply *a, struct head *h)
 {
     uint64_t what[5] = {h->client, h->acknowledged, h->highest, h->ttl_us, (uint64_t)h->used_us};
     uint8_t room[sizeof what];
-    struct record_writer w = {room, 0, sizeof room};
+    struct row_writer w = {room, 0, sizeof room};
     for (size_t i = 0; i < sizeof what / sizeof what[0]; i++)
-        record_put(&w, what[i], 8);
-    store_note(a->txn, STORE_SESSIONS, record_written(&w), (struct assent_bytes){NULL, 0});
+        row_put_u64(&w, what[i]);
+    store_note(a->txn, STORE_SESSIONS, row_written(&w), (struct assent_bytes){NULL, 0});
     h->dirty = true;
     struct session_book *book = a->sessions;
     uint16_t slot = (uint16_t)(h - book->slots);
@@ -183,10 +183,10 @@ void session_book_save(struct session_book *book, struct store_txn *txn, struct 
             head_write(txn, h);
     }
     book->changed_count = 0;
-    struct record_writer w = {place->extra, 0, sizeof place->extra};
-    record_put(&w, book->sessions, 8);
-    record_put(&w, book->keys, 8);
-    record_put(&w, book->key_bytes, 8);
+    struct row_writer w = {place->extra, 0, sizeof place->extra};
+    row_put_u64(&w, book->sessions);
+    row_put_u64(&w, book->keys);
+    row_put_u64(&w, book->key_bytes);
 }
 
 /* ---- replies of sessions */
@@ -462,9 +462,9 @@ static void key_store(struct apply *a, struct assent_bytes reply)
     uint8_t small[512];
     uint8_t *room = size <= sizeof small ? small : malloc(size);
     assert(room != NULL);
-    struct record_writer w = {room, 0, size};
-    record_put(&w, fingerprint(a->command), 8);
-    record_put(&w, (uint64_t)a->now_us, 8);
+    struct row_writer w = {room, 0, size};
+    row_put_u64(&w, fingerprint(a->command));
+    row_put_u64(&w, (uint64_t)a->now_us);
     memcpy(w.base + w.size, reply.base, reply.size);
     store_put(a->txn, STORE_REPLIES, key_bytes(&k), (struct assent_bytes){room, size});
     if (room != small)
@@ -495,9 +495,9 @@ static enum session_verdict check_key(struct apply *a, struct assent_bytes *repl
     struct assent_bytes row;
     if (!store_get(a->txn, STORE_REPLIES, key_bytes(&k), &row))
         return SESSION_EXECUTE;
-    if (record_take(&row, 8) != fingerprint(a->command))
+    if (row_take_u64(&row) != fingerprint(a->command))
         return refused(code, ASSENT_KEY_REUSED);
-    record_take(&row, 8);
+    row_take_u64(&row);
     *reply = row;
     return SESSION_REPEAT;
 }

@@ -80,30 +80,30 @@ static struct store_key txn_key(struct assent_bytes xid, uint8_t kind)
 
 static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t size)
 {
-    struct record_writer w = {room, 0, size};
-    record_put(&w, TXN_FORMAT, 1);
-    record_put(&w, t->status, 1);
-    record_put(&w, t->mode, 1);
-    record_put(&w, t->custom ? TXN_HAS_CUSTOM : 0, 1);
-    record_put(&w, t->branches, 4);
-    record_put(&w, t->begun, 4);
-    record_put(&w, t->confirmable, 4);
-    record_put(&w, t->cancellable, 4);
-    record_put(&w, t->pending, 4);
-    record_put(&w, (uint64_t)t->created_us, 8);
-    record_put(&w, (uint64_t)t->deadline_us, 8);
-    record_put(&w, (uint64_t)t->decided_us, 8);
-    record_put(&w, (uint64_t)t->finished_us, 8);
-    record_put(&w, t->token, 8);
-    record_put(&w, t->timeout_ms, 8);
-    record_put(&w, t->base_ms, 8);
-    record_put(&w, t->cap_ms, 8);
-    record_text(&w, t->business_type);
-    record_text(&w, t->business_key);
-    record_text(&w, t->owner);
-    record_text(&w, t->traceparent);
-    record_text(&w, t->reason);
-    return record_written(&w);
+    struct row_writer w = {room, 0, size};
+    row_put_u8(&w, TXN_FORMAT);
+    row_put_u8(&w, (uint8_t)t->status);
+    row_put_u8(&w, (uint8_t)t->mode);
+    row_put_u8(&w, (uint8_t)(t->custom ? TXN_HAS_CUSTOM : 0));
+    row_put_u32(&w, t->branches);
+    row_put_u32(&w, t->begun);
+    row_put_u32(&w, t->confirmable);
+    row_put_u32(&w, t->cancellable);
+    row_put_u32(&w, t->pending);
+    row_put_u64(&w, (uint64_t)t->created_us);
+    row_put_u64(&w, (uint64_t)t->deadline_us);
+    row_put_u64(&w, (uint64_t)t->decided_us);
+    row_put_u64(&w, (uint64_t)t->finished_us);
+    row_put_u64(&w, t->token);
+    row_put_u64(&w, t->timeout_ms);
+    row_put_u64(&w, t->base_ms);
+    row_put_u64(&w, t->cap_ms);
+    row_put_bytes(&w, t->business_type);
+    row_put_bytes(&w, t->business_key);
+    row_put_bytes(&w, t->owner);
+    row_put_bytes(&w, t->traceparent);
+    row_put_bytes(&w, t->reason);
+    return row_written(&w);
 }
 
 static void txn_decode(struct txn *t, struct assent_bytes value)
@@ -111,29 +111,29 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     assert(value.size <= sizeof(t->raw));
     memcpy(t->raw, value.base, value.size);
     struct assent_bytes r = {t->raw, value.size};
-    uint64_t format = record_take(&r, 1);
+    uint64_t format = row_take_u8(&r);
     assert(format == TXN_FORMAT);
-    t->status = t->stored = (enum txn_status)record_take(&r, 1);
-    t->mode = (enum txn_mode)record_take(&r, 1);
-    t->custom = (record_take(&r, 1) & TXN_HAS_CUSTOM) != 0;
-    t->branches = (uint32_t)record_take(&r, 4);
-    t->begun = (uint32_t)record_take(&r, 4);
-    t->confirmable = (uint32_t)record_take(&r, 4);
-    t->cancellable = (uint32_t)record_take(&r, 4);
-    t->pending = (uint32_t)record_take(&r, 4);
-    t->created_us = (int64_t)record_take(&r, 8);
-    t->deadline_us = (int64_t)record_take(&r, 8);
-    t->decided_us = (int64_t)record_take(&r, 8);
-    t->finished_us = (int64_t)record_take(&r, 8);
-    t->token = record_take(&r, 8);
-    t->timeout_ms = record_take(&r, 8);
-    t->base_ms = record_take(&r, 8);
-    t->cap_ms = record_take(&r, 8);
-    t->business_type = record_take_text(&r);
-    t->business_key = record_take_text(&r);
-    t->owner = record_take_text(&r);
-    t->traceparent = record_take_text(&r);
-    t->reason = record_take_text(&r);
+    t->status = t->stored = (enum txn_status)row_take_u8(&r);
+    t->mode = (enum txn_mode)row_take_u8(&r);
+    t->custom = (row_take_u8(&r) & TXN_HAS_CUSTOM) != 0;
+    t->branches = row_take_u32(&r);
+    t->begun = row_take_u32(&r);
+    t->confirmable = row_take_u32(&r);
+    t->cancellable = row_take_u32(&r);
+    t->pending = row_take_u32(&r);
+    t->created_us = (int64_t)row_take_u64(&r);
+    t->deadline_us = (int64_t)row_take_u64(&r);
+    t->decided_us = (int64_t)row_take_u64(&r);
+    t->finished_us = (int64_t)row_take_u64(&r);
+    t->token = row_take_u64(&r);
+    t->timeout_ms = row_take_u64(&r);
+    t->base_ms = row_take_u64(&r);
+    t->cap_ms = row_take_u64(&r);
+    t->business_type = row_take_bytes(&r);
+    t->business_key = row_take_bytes(&r);
+    t->owner = row_take_bytes(&r);
+    t->traceparent = row_take_bytes(&r);
+    t->reason = row_take_bytes(&r);
     assert(r.size == 0);
     assert(t->status > 0 && t->status < TXN_STATUS_NR);
     assert(t->mode > 0 && t->mode < TXN_MODE_NR);
@@ -197,7 +197,7 @@ uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status 
     struct assent_bytes value;
     if (!store_get(store, STORE_TXN_INDEX, key_bytes(&k), &value))
         return 0;
-    return record_take(&value, 8);
+    return row_take_u64(&value);
 }
 
 static void count_add(struct store_txn *store, enum txn_mode mode, enum txn_status status, int64_t delta)
@@ -206,10 +206,10 @@ static void count_add(struct store_txn *store, enum txn_mode mode, enum txn_stat
     assert(delta > 0 || count > 0);
     count += (uint64_t)delta;
     uint8_t room[8];
-    struct record_writer w = {room, 0, sizeof(room)};
-    record_put(&w, count, 8);
+    struct row_writer w = {room, 0, sizeof(room)};
+    row_put_u64(&w, count);
     struct store_key k = count_key(mode, status);
-    store_put(store, STORE_TXN_INDEX, key_bytes(&k), record_written(&w));
+    store_put(store, STORE_TXN_INDEX, key_bytes(&k), row_written(&w));
 }
 
 /* From one status (0: nowhere) to another (0: gone). */

@@ -26,7 +26,7 @@
 #define STATEMACHINE_TXN_H
 
 #include "apply.h"
-#include "record.h"
+#include "row.h"
 
 /* Numbers are stored and never reused. */
 enum txn_status {

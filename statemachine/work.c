@@ -24,13 +24,13 @@ void work_put(struct store_txn *store, int64_t due_us, struct assent_bytes xid, 
               enum sm_op op, uint32_t attempt, uint64_t token, uint32_t ordinal)
 {
     uint8_t room[1 + 4 + 8 + 4];
-    struct record_writer w = {room, 0, sizeof(room)};
-    record_put(&w, op, 1);
-    record_put(&w, attempt, 4);
-    record_put(&w, token, 8);
-    record_put(&w, ordinal, 4);
+    struct row_writer w = {room, 0, sizeof(room)};
+    row_put_u8(&w, (uint8_t)op);
+    row_put_u32(&w, attempt);
+    row_put_u64(&w, token);
+    row_put_u32(&w, ordinal);
     struct store_key k = work_key(due_us, xid, branch);
-    store_put(store, STORE_WORK, key_bytes(&k), record_written(&w));
+    store_put(store, STORE_WORK, key_bytes(&k), row_written(&w));
 }
 
 void work_clear(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch)
@@ -95,16 +95,16 @@ static int64_t row_due_us(struct assent_bytes key)
     return (int64_t)due_us;
 }
 
-static void row_take(struct assent_bytes key, struct assent_bytes value, struct sm_work *out)
+static void work_take(struct assent_bytes key, struct assent_bytes value, struct sm_work *out)
 {
     uint64_t due_us;
     bool ok = key_take_u64(&key, &due_us) && key_take_text(&key, &out->xid);
     assert(ok);
     out->branch = key;
-    out->op = (enum sm_op)record_take(&value, 1);
-    out->attempt = (uint32_t)record_take(&value, 4);
-    out->token = record_take(&value, 8);
-    out->ordinal = (uint32_t)record_take(&value, 4);
+    out->op = (enum sm_op)row_take_u8(&value);
+    out->attempt = row_take_u32(&value);
+    out->token = row_take_u64(&value);
+    out->ordinal = row_take_u32(&value);
 }
 
 bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struct sm_work *out)
@@ -120,7 +120,7 @@ bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struc
     assert(key.size <= sizeof(c->key));
     memcpy(c->key, key.base, key.size);
     c->size = (uint32_t)key.size;
-    row_take(key, value, out);
+    work_take(key, value, out);
     return true;
 }
 
@@ -132,7 +132,7 @@ bool sm_work_at(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
     if (!store_get(w->txn, STORE_WORK, key, &value))
         return false;
     *out = (struct sm_work){.due_us = row_due_us(key)};
-    row_take(key, value, out);
+    work_take(key, value, out);
     return true;
 }
 
