@@ -32,7 +32,7 @@ static int case_close(void **state)
 
 #define CASE(name) cmocka_unit_test_setup_teardown(name, case_open, case_close)
 
-static inline const char *case_line(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static inline const char *case_line(const char *format, va_list args)
 {
     static char line[65536];
     int size = vsnprintf(line, sizeof line, format, args);
