@@ -29,8 +29,9 @@ typedef int (*query_fn)(struct apply *a);
 /* A timer gets the same with `command` NULL, the time and position of the command that made it due, and an
  * `out` whose content is thrown away. */
 
-/* printf into a->detail and return `code`. */
-int refuse(struct apply *a, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* printf into a->detail; the value is `code`.  A macro, so that an analyser sees that it is not ASSENT_OK. */
+#define refuse(a, code, ...) (apply_explain(a, __VA_ARGS__), (code))
+void apply_explain(struct apply *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* ---- timers: (due, kind, id)
  * ------------------------------------------------------------------------------------------ */

@@ -92,13 +92,12 @@ static const timer_fn timers[TIMER_KIND_NR] = {
 
 static_assert(COMMAND_NR <= 64, "sm_metrics counts 64 types");
 
-int refuse(struct apply *a, int code, const char *format, ...)
+void apply_explain(struct apply *a, const char *format, ...)
 {
     va_list args;
     va_start(args, format);
     vsnprintf(a->detail, sizeof a->detail, format, args);
     va_end(args);
-    return code;
 }
 
 /* ---- open, close, what stands where */
