@@ -235,7 +235,7 @@ int version_merge(struct apply *a)
 {
     struct object o;
     struct version past;
-    struct dot dot = {0};
+    struct dot dot;
     object_load(&o, a->txn, arg_bytes(a->command, VERSION_MERGE_OBJECT));
     int rc = version_read(a, VERSION_MERGE_VERSION, &past);
     if (rc == ASSENT_OK) {
@@ -311,7 +311,7 @@ int query_version_compare(struct apply *a)
     if (rc == ASSENT_OK) {
         rc = version_read(a, QUERY_VERSION_COMPARE_B, &right);
     }
-    struct dot x = {0}, y = {0};
+    struct dot x, y;
     if (rc == ASSENT_OK && dot_a) {
         rc = dot_read(a, QUERY_VERSION_COMPARE_DOT_A, &x);
     }
