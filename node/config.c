@@ -574,6 +574,7 @@ void config_help(FILE *out)
         "assentd: one node of a replicated transaction coordinator and clock service\n\n"
         "  assentd --id 1 --data DIR --cluster 1=HOST:PORT,2=HOST:PORT,3=HOST:PORT --insecure [option...]\n"
         "  assentd recover --help      make a node the only voter after the majority was lost for good\n"
+        "  assentd restore --help      build a new cluster's data directory from a back-up\n"
         "  assentd manual              this table as the manual holds it\n\n"
         "Each option may also stand in the environment (ASSENT_HTTP_IDLE_S for --http-idle-s) or in the\n"
         "YAML file of --config (http-idle-s: 30).  A flag wins over the environment, that over the "

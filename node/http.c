@@ -26,6 +26,8 @@
 #define DROPPED_BYTES_MAX (4u * ASSENT_BODY_BYTES_MAX)
 /* A buffer larger than this is not kept for the next exchange. */
 #define KEPT_BYTES_MAX  (64u * 1024)
+/* Memory of a back-up being streamed; one piece is read from the disk per turn. */
+#define STREAM_BLOCK_BYTES (256u * 1024)
 #define URI_SMALL_BYTES 256
 
 enum phase {
@@ -121,6 +123,11 @@ static void exchange_release(struct exchange *ex)
     struct http *http = ex->http;
     free(ex->request.response.location);
     ex->request.response.location = NULL;
+    if (ex->request.response.file != NULL) { /* the client was gone before it was sent */
+        close(ex->request.response.file->fd);
+        free(ex->request.response.file);
+        ex->request.response.file = NULL;
+    }
     if (ex->uri != ex->uri_small)
         free(ex->uri);
     if (ex->body.capacity > KEPT_BYTES_MAX)
@@ -219,12 +226,71 @@ static void header_uint(struct MHD_Response *response, const char *name, uint64_
     MHD_add_response_header(response, name, digits);
 }
 
+/* ---- back-ups: the one response that is not in memory */
+
+/* A stream of cover and file on its way; MHD frees it when it has let go of the response. */
+struct stream {
+    struct http *http;
+    struct connection *connection; /* outlives the stream: MHD asks only while it is open */
+    struct response_file *file;
+};
+
+static ssize_t stream_read(void *cls, uint64_t at, char *out, size_t room)
+{
+    struct stream *s = cls;
+    uint64_t left = BACKUP_COVER_BYTES + s->file->snapshot.size - at;
+    size_t size = left < room ? (size_t)left : room;
+    /* each piece that left gives the next one as long as an idle connection has */
+    connection_phase(s->connection, uv_now(s->http->node->loop), s->http->node->config->http_idle_s * 1000);
+    if (at < BACKUP_COVER_BYTES) {
+        size = size < BACKUP_COVER_BYTES - at ? size : BACKUP_COVER_BYTES - (size_t)at;
+        memcpy(out, s->file->cover + at, size);
+        return (ssize_t)size;
+    }
+    ssize_t n = pread(s->file->fd, out, size, (off_t)(at - BACKUP_COVER_BYTES));
+    return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void stream_free(void *cls)
+{
+    struct stream *s = cls;
+    close(s->file->fd);
+    free(s->file);
+    free(s);
+}
+
+static struct MHD_Response *stream_response(struct exchange *ex)
+{
+    struct stream *s = malloc(sizeof *s);
+    if (s == NULL)
+        abort();
+    *s = (struct stream){ex->http, ex->connection, ex->request.response.file};
+    const struct raftlog_snapshot *about = &s->file->snapshot;
+    char crc[16], digest[24];
+    snprintf(crc, sizeof crc, "%08x", about->crc);
+    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)about->digest);
+    ex->request.response.file = NULL;
+    struct MHD_Response *response = MHD_create_response_from_callback(
+        BACKUP_COVER_BYTES + about->size, STREAM_BLOCK_BYTES, stream_read, s, stream_free);
+    if (response == NULL) {
+        stream_free(s);
+        return NULL;
+    }
+    header_uint(response, "X-Assent-Snapshot-Index", about->index);
+    header_uint(response, "X-Assent-Snapshot-Term", about->term);
+    header_uint(response, "X-Assent-Snapshot-Size", about->size);
+    MHD_add_response_header(response, "X-Assent-Snapshot-Digest", digest);
+    MHD_add_response_header(response, "X-Assent-Snapshot-Crc32c", crc);
+    return response;
+}
+
 /* Hand the complete response to MHD.  The body stays ours, and in place until on_completed(). */
 static enum MHD_Result send_response(struct exchange *ex)
 {
     const struct response *r = &ex->request.response;
     struct MHD_Response *response =
-        MHD_create_response_from_buffer(r->body.size, r->body.base, MHD_RESPMEM_PERSISTENT);
+        r->file != NULL ? stream_response(ex)
+                        : MHD_create_response_from_buffer(r->body.size, r->body.base, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", r->content_type);
@@ -253,6 +319,7 @@ static enum MHD_Result send_error(struct exchange *ex, int code)
     struct response *r = &ex->request.response;
     struct node *node = ex->http->node;
     r->aged = false;
+    r->file = NULL;
     r->allow[0] = 0;
     r->index = node->applied_index;
     r->term = node->term;

@@ -84,11 +84,16 @@ static void on_take(struct raftlog_take *req, int status, const struct raftlog_s
         return;
     }
     put_place(call);
-    char digest[20];
+    char digest[20], crc[12];
+    snprintf(crc, sizeof crc, "%08x", snapshot->crc);
     snprintf(digest, sizeof digest, "%016llx", (unsigned long long)snapshot->digest);
     struct codec_writer w;
     codec_writer_init(&w);
-    result_open(&w, 5);
+    result_open(&w, 8);
+    codec_pair_uint(&w, "nodeId", call->node->config->id);
+    struct assent_bytes advert = {(const uint8_t *)call->node->advert, strlen(call->node->advert)};
+    codec_pair_text(&w, "httpAddress", node_advert_get(advert, "http"));
+    codec_pair_cstr(&w, "crc", crc);
     codec_pair_uint(&w, "index", snapshot->index);
     codec_pair_uint(&w, "term", snapshot->term);
     codec_pair_uint(&w, "size", snapshot->size);

@@ -2,12 +2,11 @@
 #include "local.h"
 
 #include <assert.h>
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "node.h"
-
-/* Entries a ready node may be behind. */
-#define READY_LAG_MAX 10000
 
 const char *local_not_ready(struct node *node)
 {
@@ -21,8 +20,8 @@ const char *local_not_ready(struct node *node)
         return "no leader is known";
     if (s.installing)
         return "a snapshot is being installed";
-    if (s.commit_index > s.applied_index + READY_LAG_MAX)
-        return "this node is far behind";
+    if (!s.current)
+        return "this node has not caught up with the leader";
     return NULL;
 }
 
@@ -120,7 +119,30 @@ static void info(struct node *node, struct response *response)
     text_printf(t, ",\"uptimeMs\":%llu}}", (unsigned long long)(uv_now(node->loop) - node->started_ms));
 }
 
-void local_answer(struct node *node, const struct route *route, struct response *response)
+/* A back-up: the head goes on its way with an open file behind it. */
+static void backup(struct node *node, uint64_t index, struct response *response)
+{
+    static const char gone[] = "this node has no such snapshot (any more); take a new one";
+    struct raftlog_status status;
+    struct response_file *file = malloc(sizeof *file);
+    if (file == NULL)
+        abort();
+    file->fd = raftlog_snapshot_find(node->log, index, &file->snapshot)
+                   ? open(file->snapshot.path, O_RDONLY | O_CLOEXEC)
+                   : -1;
+    if (file->fd < 0) {
+        free(file);
+        response_error(response, ASSENT_NOT_FOUND,
+                       (struct assent_bytes){(const uint8_t *)gone, sizeof gone - 1});
+        return;
+    }
+    raftlog_status(node->log, &status);
+    backup_cover_encode(&file->snapshot, status.cluster_id, file->cover);
+    plain(response, 200, "application/octet-stream");
+    response->file = file;
+}
+
+void local_answer(struct node *node, const struct route *route, uint64_t number, struct response *response)
 {
     switch (route->type) {
     case SPECIAL_CLUSTER:
@@ -150,6 +172,9 @@ void local_answer(struct node *node, const struct route *route, struct response 
     case SPECIAL_OPENAPI:
         plain(response, 200, "application/json");
         routes_openapi(&response->body, NODE_VERSION);
+        return;
+    case SPECIAL_BACKUP:
+        backup(node, number, response);
         return;
     default:
         assert(0 && "a local route without an answer");

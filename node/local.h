@@ -4,8 +4,8 @@
 
 #include "request.h"
 
-/* Fill the response of a ROUTE_LOCAL or ROUTE_PLAIN route. */
-void local_answer(struct node *node, const struct route *route, struct response *response);
+/* Fill the response of a ROUTE_LOCAL or ROUTE_PLAIN route; `number` is what its path holds. */
+void local_answer(struct node *node, const struct route *route, uint64_t number, struct response *response);
 
 /* Why the node is not ready, NULL when it is: a leader is known and this node is near it. */
 const char *local_not_ready(struct node *node);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "backup.h"
 #include "node.h"
 
 extern char **environ;
@@ -137,6 +138,8 @@ int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "recover") == 0)
         return recover(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "restore") == 0)
+        return backup_restore_main(argc - 1, argv + 1, environ);
     if (argc > 1 && strcmp(argv[1], "manual") == 0) {
         config_manual(stdout);
         return EXIT_SUCCESS;

@@ -220,9 +220,19 @@ static void arm_due(struct node *node)
 /* ---- what raftlog calls
  * ---------------------------------------------------------------------------------------------- */
 
+/* The tag of generated xids is the raft cluster id: the one number all replicas share, joiners too, that two
+ * clusters of one name do not.  It is agreed before any entry arrives, so no replica applies without it. */
+static void app_cluster(void *data, uint64_t cluster_id)
+{
+    struct node *node = data;
+    sm_set_cluster_tag(node->sm, cluster_id);
+    node->tagged = true;
+}
+
 static void app_apply(void *data, struct raftlog_command *commands, uint32_t n, uint64_t index)
 {
     struct node *node = data;
+    assert(node->tagged);
     if (n > node->batch_capacity) {
         struct sm_command *batch = realloc(node->batch, n * sizeof *batch);
         if (batch == NULL)
@@ -483,15 +493,6 @@ static int lock_directory(struct node *node, char *err, size_t err_size)
     return ASSENT_OK;
 }
 
-/* The same number on every node of the cluster: FNV-1a of its name. */
-static uint64_t cluster_tag(const char *name)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (; *name != 0; name++)
-        hash = (hash ^ (uint8_t)*name) * 0x100000001b3u;
-    return hash;
-}
-
 static int open_state(struct node *node, char *err, size_t err_size)
 {
     char dir[1024];
@@ -501,8 +502,7 @@ static int open_state(struct node *node, char *err, size_t err_size)
         return ASSENT_IO;
     }
     struct sm_config config = {.dir = dir,
-                               .map_bytes = node->config->state_map_gb * GIB,
-                               .cluster_tag = cluster_tag(node->config->cluster_name)};
+                               .map_bytes = node->config->state_map_gb * GIB};
     int status = sm_open(&node->sm, &config, err, err_size);
     if (status == ASSENT_OK)
         node->applied_index = sm_applied_index(node->sm);
@@ -543,7 +543,8 @@ static int open_log(struct node *node, char *err, size_t err_size)
                               .role = app_role,
                               .post = app_post,
                               .event = app_event,
-                              .broken = app_broken};
+                              .broken = app_broken,
+                              .cluster = app_cluster};
     int status = raftlog_open(&node->log, node->loop, &config, &app, err, err_size);
     if (status != ASSENT_OK)
         node->log = NULL;

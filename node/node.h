@@ -44,6 +44,7 @@ struct node {
     uint64_t term, leader; /* leader 0: unknown */
     bool ready;            /* this node leads and may read and propose */
     uint64_t applied_index;
+    bool tagged; /* the state knows the tag of its cluster */
 
     pthread_mutex_t sm_mutex; /* held by the worker that restores a snapshot */
     struct sm_command *batch; /* of apply, reused */

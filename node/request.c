@@ -217,6 +217,19 @@ static int read_key(struct arguments *a, const char *key, struct command_session
     return ASSENT_OK;
 }
 
+/* The number in the path of a local route; 0 where its pattern has none. */
+static bool capture_number(const struct route_match *m, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; m->captures > 0 && i < m->capture[0].value_size; i++) {
+        unsigned digit = (unsigned)(m->capture[0].value[i] - '0');
+        if (digit > 9 || *out > (UINT64_MAX - digit) / 10)
+            return false;
+        *out = *out * 10 + digit;
+    }
+    return true;
+}
+
 /* Everything that needs no state to refuse. */
 static int decode(struct request *r, const struct request_input *input)
 {
@@ -234,8 +247,10 @@ static int decode(struct request *r, const struct request_input *input)
         memcpy(r->response.allow, match.allow, sizeof r->response.allow);
     if (status == ASSENT_INVALID)
         snprintf(a->why, sizeof a->why, "a part of the path is too long or its percent-encoding is broken");
-    if (status != ASSENT_OK || r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN)
+    if (status != ASSENT_OK)
         return status;
+    if (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN)
+        return capture_number(&match, &r->captured) ? ASSENT_OK : ASSENT_INVALID;
     struct argument_source source = {input->body, query, match.capture, match.captures,
                                      strcmp(r->route->method, "POST") == 0};
     status = arguments_read(a, route_fields(r->route), &source);
@@ -572,13 +587,14 @@ void request_start(struct request *r, struct node *node, const struct request_in
     r->response.placed = r->response.aged = r->response.retry_later = false;
     r->response.allow[0] = 0;
     r->response.location = NULL;
+    r->response.file = NULL;
     int status = decode(r, input);
     if (status != ASSENT_OK) {
         refuse(r, status);
         return;
     }
     if (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN) {
-        local_answer(node, r->route, &r->response);
+        local_answer(node, r->route, r->captured, &r->response);
         move(r, REQUEST_DONE);
         finish(r);
         return;

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "arguments.h"
+#include "backup.h"
 #include "forward.h"
 #include "leader_call.h"
 #include "read_gate.h"
@@ -25,6 +26,13 @@ struct request_input {
     bool never_forward; /* X-Assent-Forward: never */
 };
 
+/* A back-up to stream: its cover, then the open file, which may lose its name meanwhile. */
+struct response_file {
+    int fd;
+    struct raftlog_snapshot snapshot;
+    uint8_t cover[BACKUP_COVER_BYTES];
+};
+
 /* What it gets.  `body` is filled by request.c and owned by the door. */
 struct response {
     int http_status;
@@ -36,6 +44,7 @@ struct response {
     bool retry_later; /* Retry-After: 1 */
     char allow[64];   /* of 405 */
     char *location;   /* of 307; from malloc, the door's to free; NULL: none */
+    struct response_file *file; /* from malloc, the door's to stream and free; NULL: `body` is all */
     struct text body;
 };
 
@@ -68,6 +77,7 @@ struct request {
     const struct route *route; /* NULL: no such path */
     uint64_t started_us;       /* loop time, for latency */
     /* private */
+    uint64_t captured; /* number in the path of a local route */
     struct node *node;
     enum request_state state;
     request_done_cb done;

@@ -70,6 +70,8 @@ const struct route routes[] = {
     {"POST", "/cluster/transfer", ROUTE_LEADER, SPECIAL_TRANSFER, "Hand leadership to another node.", false},
     {"POST", "/cluster/snapshot", ROUTE_LEADER, SPECIAL_SNAPSHOT, "Take a snapshot on the leader now.",
      false},
+    {"GET", "/cluster/snapshot/{index}", ROUTE_LOCAL, SPECIAL_BACKUP,
+     "Stream this node's snapshot of that index as a back-up file.", false},
     {"GET", "/livez", ROUTE_PLAIN, SPECIAL_LIVEZ, "The process lives.", true},
     {"GET", "/readyz", ROUTE_PLAIN, SPECIAL_READYZ, "A leader is known and this node is near it.", true},
     {"GET", "/metrics", ROUTE_PLAIN, SPECIAL_METRICS, "Metrics as Prometheus text.", true},
@@ -88,6 +90,7 @@ static const struct field add_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, 
                                           {"address", FIELD_TEXT, FIELD_REQUIRED | FIELD_NAME, 127, NULL},
                                           {0}};
 static const struct field member_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, NULL}, {0}};
+static const struct field backup_fields[] = {{"index", FIELD_UINT, FIELD_REQUIRED, 0, NULL}, {0}};
 static const struct field transfer_fields[] = {{"id", FIELD_UINT, 0, 0, NULL}, {0}};
 
 const struct field *route_special_fields(uint32_t special)
@@ -103,6 +106,8 @@ const struct field *route_special_fields(uint32_t special)
         return member_fields;
     case SPECIAL_TRANSFER:
         return transfer_fields;
+    case SPECIAL_BACKUP:
+        return backup_fields;
     default:
         return no_fields;
     }

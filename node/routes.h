@@ -37,6 +37,7 @@ enum special {
     SPECIAL_ACTUATOR_METRICS,
     SPECIAL_INFO,
     SPECIAL_OPENAPI,
+    SPECIAL_BACKUP,
 };
 
 struct route {

@@ -69,6 +69,11 @@ int disk_adopt(struct disk *disk, uint64_t cluster_id, uint64_t incarnation);
 int disk_recover(struct disk *disk, uint64_t node_id, struct assent_bytes configuration, char *err,
                  size_t err_size);
 
+/* Make a pristine directory that of a member of a restored cluster: identity, term and manifest (copied) in
+ * one commit.  Its file is in place already. */
+int disk_restore(struct disk *disk, uint64_t cluster_id, uint64_t node_id, uint64_t incarnation,
+                 const struct snapshot_manifest *manifest, char *err, size_t err_size);
+
 /* ---- the writer thread
  * -------------------------------------------------------------------------------------------- */
 

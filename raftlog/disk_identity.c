@@ -171,3 +171,29 @@ int disk_recover(struct disk *disk, uint64_t node_id, struct assent_bytes config
     }
     return 0;
 }
+
+int disk_restore(struct disk *disk, uint64_t cluster_id, uint64_t node_id, uint64_t incarnation,
+                 const struct snapshot_manifest *manifest, char *err, size_t err_size)
+{
+    struct snapshot_manifest copy = *manifest;
+    struct op install = {.type = OP_INSTALL, .manifest = &copy};
+    struct op vote = {.type = OP_PUT,
+                      .next = &install,
+                      .record = RECORD_VOTE,
+                      .fields = {manifest->term, 0},
+                      .n = 2};
+    struct op identity = {.type = OP_PUT,
+                          .next = &vote,
+                          .record = RECORD_IDENTITY,
+                          .fields = {cluster_id, node_id, incarnation},
+                          .n = 3};
+    assert(!disk->started && cluster_id != 0 && node_id != 0 && manifest->term > 0);
+    if (!disk->state.pristine) {
+        return disk_refuse(ASSENT_CONFLICT, err, err_size, "directory %s belongs to node %" PRIu64 " already",
+                           disk->dir, disk->state.node_id);
+    }
+    int rc = writer_now(disk, &identity);
+    return rc == 0 ? 0
+                   : disk_refuse(logdb_error(rc), err, err_size, "the log in %s cannot be written: %s",
+                                 disk->dir, logdb_sentence(rc));
+}

@@ -76,6 +76,10 @@ struct raftlog_app {
     /* The log cannot go on (disk failure, corruption, broken invariant).  `reason` says what to do.  raftlog
      * is stopped when this is called: proposals fail, peers are disconnected.  The process should exit. */
     void (*broken)(void *data, const char *reason);
+    /* The cluster this node belongs to is known: called before the first `apply` or `restore`, in
+     * raftlog_open() or, on a node that joins, when the first peer spoke to it.  The number is never 0, is
+     * the same on every node of a cluster and never changes.  May be NULL. */
+    void (*cluster)(void *data, uint64_t cluster_id);
 };
 
 /* ---- configuration
@@ -217,6 +221,24 @@ int raftlog_member(struct raftlog *log, struct raftlog_member *req, enum raftlog
  * hold are gone. Fills `err` with a sentence on failure. */
 int raftlog_recover(const char *dir, uint64_t id, const char *address, char *err, size_t err_size);
 
+/* What raftlog_restore() builds a data directory from. */
+struct raftlog_restore {
+    const char *dir;          /* made here; nothing may be in it */
+    uint64_t id;              /* the node's */
+    const char *cluster_name; /* as the node will be started with */
+    const struct raftlog_server *servers; /* members of the new cluster; the same list on every node */
+    uint32_t servers_n;
+    const char *file;                 /* holds the image, `offset` bytes behind its start, to its end */
+    uint64_t offset;
+    struct raftlog_snapshot snapshot; /* of the image; `path` is not read, all else must be known */
+};
+/* Offline: build the data directory of one member of a NEW cluster whose log begins behind the image.  Called
+ * with the same image, name and servers for every member it gives the same history; the cluster id depends on
+ * all three, so nodes of the old cluster, and of one restored from another image, are refused.  The image is
+ * copied and its checksum verified.  On failure an assent_error and a sentence in `err`; what is left in
+ * `dir` then is to be removed. */
+int raftlog_restore(const struct raftlog_restore *restore, char *err, size_t err_size);
+
 /* ---- looking
  * -------------------------------------------------------------------------------------------------------- */
 
@@ -284,3 +306,6 @@ struct raftlog_take {
 int raftlog_take_snapshot(struct raftlog *log, struct raftlog_take *req, raftlog_take_cb cb);
 
 #endif /* ASSENT_RAFTLOG_H */
+/* Describe the snapshot of this node that ends with entry `index`: its newest or the one before.  False: it
+ * has no such snapshot (any more). */
+bool raftlog_snapshot_find(const struct raftlog *log, uint64_t index, struct raftlog_snapshot *out);

@@ -281,6 +281,13 @@ static int on_adopt(void *data, uint64_t cluster_id, uint64_t incarnation)
     if (log->stopped) {
         return ASSENT_STOPPED;
     }
+void log_cluster_known(struct raftlog *log)
+{
+    if (log->cluster_id != 0 && log->app.cluster != NULL) {
+        log->app.cluster(log->app.data, log->cluster_id);
+    }
+}
+
     int rv = disk_adopt(log->disk, cluster_id, incarnation);
     if (rv == 0) {
         log->cluster_id = cluster_id;
@@ -291,6 +298,7 @@ static int on_adopt(void *data, uint64_t cluster_id, uint64_t incarnation)
     return rv;
 }
 
+        log_cluster_known(log);
 static void on_link(void *data, uint64_t id, bool up)
 {
     (void)data; /* the transport has logged it; a pull in progress asks again by itself */

@@ -340,6 +340,7 @@ static int open_disk(struct raftlog *log, char *err, size_t err_size)
     if (rv == 0) {
         log->cluster_id = disk_state(log->disk)->cluster_id;
         log->incarnation = disk_state(log->disk)->incarnation;
+        log_cluster_known(log);
         rv = snapshot_dir_open(&log->snapshots.dir, log->dir, err, err_size);
     }
     return rv;
@@ -477,5 +478,99 @@ int raftlog_recover(const char *dir, uint64_t id, const char *address, char *err
         raft_free(encoded.base);
     }
     disk_close(disk, NULL, NULL);
+    return rv;
+}
+
+/* ---- restoring a back-up ---- */
+
+/* Incarnation of a restored cluster: not 1, because its cluster id says more than name and servers. */
+#define RESTORED_INCARNATION 2
+
+/* The new cluster's number: its name and servers, as for one that begins empty, and what it begins with. */
+static uint64_t restored_digest(const struct raftlog_restore *r, const struct raftlog_server *sorted)
+{
+    const uint64_t image[] = {r->snapshot.index, r->snapshot.term, r->snapshot.size, r->snapshot.digest};
+    uint64_t hash = cluster_digest(r->cluster_name, sorted, r->servers_n);
+    for (size_t i = 0; i < sizeof image / sizeof image[0]; i++) {
+        uint8_t bytes[8];
+        for (unsigned b = 0; b < 8; b++) {
+            bytes[b] = (uint8_t)(image[i] >> (8 * b));
+        }
+        hash = fnv1a(hash, bytes, sizeof bytes);
+    }
+    return hash != 0 ? hash : 1;
+}
+
+static int import_image(const struct raftlog_restore *r, char *err, size_t err_size)
+{
+    const struct raftlog_snapshot *s = &r->snapshot;
+    struct snapshot_dir dir;
+    uint32_t crc;
+    uint64_t size;
+    int rv = snapshot_dir_open(&dir, r->dir, err, err_size);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = snapshot_import(&dir, r->file, r->offset, s->index, s->term, &crc, &size);
+    if (rv != 0) {
+        return complain(err, err_size, rv, "%s could not be copied to %s: %s", r->file, r->dir,
+                        assent_error_sentence(rv));
+    }
+    if (crc != s->crc || size != s->size) {
+        return complain(err, err_size, ASSENT_CORRUPT, "%s does not match its checksum", r->file);
+    }
+    return 0;
+}
+
+static int restore_into(struct disk *disk, const struct raftlog_restore *r, char *err, size_t err_size)
+{
+    struct raftlog_server sorted[ASSENT_NODES_MAX];
+    struct raft_buffer encoded;
+    memcpy(sorted, r->servers, r->servers_n * sizeof sorted[0]);
+    qsort(sorted, r->servers_n, sizeof sorted[0], by_id);
+    if (!disk_state(disk)->pristine) {
+        return complain(err, err_size, ASSENT_CONFLICT, "%s holds the log of a node already", r->dir);
+    }
+    if (encode_servers(sorted, r->servers_n, &encoded) != 0) {
+        return complain(err, err_size, ASSENT_INVALID, "the members repeat an id or an address");
+    }
+    struct snapshot_manifest m = {.index = r->snapshot.index,
+                                  .term = r->snapshot.term,
+                                  .configuration_index = r->snapshot.index,
+                                  .configuration = {encoded.base, encoded.len},
+                                  .size = r->snapshot.size,
+                                  .digest = r->snapshot.digest,
+                                  .crc = r->snapshot.crc,
+                                  .chunk_size = 1 << 20};
+    int rv = configuration_bytes_valid(m.configuration)
+                 ? import_image(r, err, err_size)
+                 : complain(err, err_size, ASSENT_INVALID,
+                            "the members need at least one voter and addresses as host:port");
+    if (rv == 0) {
+        rv = disk_restore(disk, restored_digest(r, sorted), r->id, RESTORED_INCARNATION, &m, err, err_size);
+    }
+    raft_free(encoded.base);
+    return rv;
+}
+
+int raftlog_restore(const struct raftlog_restore *r, char *err, size_t err_size)
+{
+    struct disk_config c = {.dir = r->dir};
+    struct disk *disk;
+    bool member = false;
+    for (uint32_t i = 0; i < r->servers_n && i < ASSENT_NODES_MAX; i++) {
+        member = member || r->servers[i].id == r->id;
+    }
+    if (r->id == 0 || !member || r->servers_n > ASSENT_NODES_MAX) {
+        return complain(err, err_size, ASSENT_INVALID, "node %" PRIu64 " is not among the members", r->id);
+    }
+    if (r->snapshot.index == 0 || r->snapshot.index > MESSAGE_INDEX_MAX || r->snapshot.term == 0) {
+        return complain(err, err_size, ASSENT_INVALID, "an image needs an index and a term");
+    }
+    int rv = disk_open(&disk, &c, err, err_size);
+    if (rv == 0) {
+        rv = restore_into(disk, r, err, err_size);
+        disk_close(disk, NULL, NULL);
+    }
     return rv;
 }

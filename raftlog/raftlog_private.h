@@ -111,6 +111,7 @@ struct snapshots {
     struct snapshot_dir dir;
     struct own_manifest newest;      /* durable and recorded */
     uint64_t log_bytes, log_entries; /* applied since */
+    struct raftlog_snapshot previous; /* the one before, whose file is kept too; index 0: none */
     /* taking one */
     struct dump *dump;
     struct own_manifest recording;         /* dumped, on its way into the disk's queue */
@@ -220,6 +221,8 @@ void proposals_close(struct proposals *p);
 /* Staged commands into the core, unless the pipeline is full and waiting makes better batches. */
 void proposals_flush(struct raftlog *log);
 /* Fail what is staged and pending. */
+/* The cluster id is known: tell the application. */
+void log_cluster_known(struct raftlog *log);
 void proposals_fail(struct raftlog *log, int staged_status, int pending_status);
 /* Leadership changed. */
 void proposals_role(struct raftlog *log, bool lost);

@@ -60,6 +60,28 @@ void snapshot_describe(const struct raftlog *log, const struct snapshot_manifest
 
 /* A dump on the thread pool; touches nothing of the log's. */
 struct dump {
+static void remember_previous(struct raftlog *log)
+{
+    struct snapshots *s = &log->snapshots;
+    if (s->newest.present) {
+        snapshot_describe(log, &s->newest.m, &s->previous);
+    }
+}
+
+bool raftlog_snapshot_find(const struct raftlog *log, uint64_t index, struct raftlog_snapshot *out)
+{
+    const struct snapshots *s = &log->snapshots;
+    if (index == 0) {
+        return false;
+    }
+    if (s->newest.present && s->newest.m.index == index) {
+        snapshot_describe(log, &s->newest.m, out);
+        return true;
+    }
+    *out = s->previous;
+    return s->previous.index == index;
+}
+
     uv_work_t work;
     struct raftlog *log;
     int (*dump)(void *data, void *pin, const char *path, struct raftlog_snapshot *out);
@@ -156,6 +178,7 @@ void snapshots_recorded(struct raftlog *log)
               (unsigned long long)s->newest.m.index, (unsigned long long)s->newest.m.term,
               (unsigned long long)s->newest.m.size, (unsigned long long)s->newest.m.digest);
     if (!s->installing.present) {
+    remember_previous(log);
         log_check(log, core_snapshot_taken(log->core, log_now_ms(), &s->newest.m));
     }
     snapshot_clean(&s->dir, KEEP_FILES, s->pinned_index);
@@ -275,6 +298,7 @@ static void restore_done(uv_work_t *work, int cancelled)
         log->applied_index = s->newest.m.index;
         log_event(log, 1, "snapshot_installed", "index=%llu term=%llu bytes=%llu",
                   (unsigned long long)s->newest.m.index, (unsigned long long)s->newest.m.term,
+        remember_previous(log);
                   (unsigned long long)s->newest.m.size);
         proposals_installed(log, log->applied_index);
         log_check(log, core_installed(log->core, log_now_ms(), &s->newest.m));

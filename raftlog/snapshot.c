@@ -203,6 +203,65 @@ int snapshot_publish(const struct snapshot_dir *dir, uint64_t index, uint64_t te
     return error_of(error);
 }
 
+static int write_piece(int fd, const uint8_t *piece, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, piece, size);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return errno;
+        }
+        piece += n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+static int copy_from(int in, uint64_t offset, int out, uint32_t *crc, uint64_t *size)
+{
+    uint8_t *piece = malloc(READ_BYTES);
+    int error = piece == NULL ? ENOMEM : 0;
+    *crc = 0;
+    *size = 0;
+    while (error == 0) {
+        ssize_t got = pread(in, piece, READ_BYTES, (off_t)(offset + *size));
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got <= 0) {
+            error = got < 0 ? errno : 0;
+            break;
+        }
+        *crc = crc32c(*crc, piece, (size_t)got);
+        *size += (uint64_t)got;
+        error = write_piece(out, piece, (size_t)got);
+    }
+    free(piece);
+    return error;
+}
+
+int snapshot_import(const struct snapshot_dir *dir, const char *file, uint64_t offset, uint64_t index,
+                    uint64_t term, uint32_t *crc, uint64_t *size)
+{
+    char path[sizeof dir->path + 80];
+    int in = open(file, O_RDONLY | O_CLOEXEC), out = -1;
+    int error = in < 0 ? errno : 0;
+    snapshot_path(dir, index, term, "tmp", path, sizeof path);
+    if (error == 0) {
+        out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+        error = out < 0 ? errno : copy_from(in, offset, out, crc, size);
+    }
+    if (out >= 0 && close(out) != 0 && error == 0) {
+        error = errno;
+    }
+    if (in >= 0) {
+        close(in);
+    }
+    return error != 0 ? error_of(error) : snapshot_publish(dir, index, term, "tmp");
+}
+
 int snapshot_read_chunk(const struct snapshot_dir *dir, uint64_t index, uint64_t term, uint64_t offset,
                         uint32_t size, uint8_t *out, uint32_t *got)
 {

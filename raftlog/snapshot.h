@@ -26,6 +26,10 @@ void snapshot_path(const struct snapshot_dir *dir, uint64_t index, uint64_t term
 int snapshot_checksum(const char *path, uint32_t *crc, uint64_t *size);
 /* fsync, rename `.tmp` or `.part` to `.snap`, fsync the folder.  NOT_FOUND, NO_SPACE, IO.  Any thread. */
 int snapshot_publish(const struct snapshot_dir *dir, uint64_t index, uint64_t term, const char *from_suffix);
+/* Copy the image in `file` from byte `offset` to its end in as a complete snapshot, in pieces; `crc` and
+ * `size` of what was copied.  IO, NO_SPACE, NOT_FOUND, NOMEM.  Any thread. */
+int snapshot_import(const struct snapshot_dir *dir, const char *file, uint64_t offset, uint64_t index,
+                    uint64_t term, uint32_t *crc, uint64_t *size);
 /* Read a chunk of a complete snapshot into `out` (room for `size`); `*got` may be less at the end. NOT_FOUND,
  * INVALID (an offset no file has), IO. */
 int snapshot_read_chunk(const struct snapshot_dir *dir, uint64_t index, uint64_t term, uint64_t offset,

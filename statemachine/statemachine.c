@@ -163,6 +163,12 @@ int sm_open(struct sm **out, const struct sm_config *config, char *err, size_t e
     return ASSENT_OK;
 }
 
+void sm_set_cluster_tag(struct sm *sm, uint64_t cluster_tag)
+{
+    assert(cluster_tag != 0 && (sm->cluster_tag == 0 || sm->cluster_tag == cluster_tag));
+    sm->cluster_tag = cluster_tag;
+}
+
 void sm_close(struct sm *sm, bool clean)
 {
     if (sm == NULL)
@@ -422,6 +428,11 @@ int sm_dump(struct sm *sm, void *pin, const char *path, uint64_t *size, uint64_t
     int code = store_dump(pin, path, size, digest, err, sizeof err);
     sm_unpin(sm, pin);
     return code;
+}
+
+int sm_image_check(const char *path, uint64_t offset, struct sm_image *out, char *err, size_t err_size)
+{
+    return store_image_check(path, offset, out, err, err_size);
 }
 
 int sm_restore(struct sm *sm, const char *path, char *err, size_t err_size)

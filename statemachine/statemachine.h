@@ -16,13 +16,16 @@ struct sm;
 struct sm_config {
     const char *dir;      /* of the store */
     uint64_t map_bytes;   /* LMDB map size, default 64 GiB of address space */
-    uint64_t cluster_tag; /* part of generated xids; the same on every node */
+    uint64_t cluster_tag; /* part of generated xids; the same on every node; 0: sm_set_cluster_tag() follows */
 };
 
 /* Open.  After an unclean stop the store is empty and sm_applied_index() is 0. */
 int sm_open(struct sm **sm, const struct sm_config *config, char *err, size_t err_size);
 /* `clean`: keep the store for the next start. */
 void sm_close(struct sm *sm, bool clean);
+
+/* The cluster is known only after sm_open(): set its tag before the first sm_apply(), never another one. */
+void sm_set_cluster_tag(struct sm *sm, uint64_t cluster_tag);
 
 uint64_t sm_applied_index(const struct sm *sm);
 /* Time of the last applied command, microseconds since 1970. */
@@ -108,6 +111,16 @@ int sm_dump(struct sm *sm, void *pin, const char *path, uint64_t *size, uint64_t
 void sm_unpin(struct sm *sm, void *pin);
 /* Replace everything by an image; nothing else may run meanwhile. */
 int sm_restore(struct sm *sm, const char *path, char *err, size_t err_size);
+
+/* What an image says of itself. */
+struct sm_image {
+    uint64_t index;  /* last entry it includes */
+    int64_t time_us; /* of the last command */
+    uint64_t size, digest;
+};
+/* Check an image that begins `offset` bytes into a file and reaches to its end, against its own digest,
+ * without a state machine.  NOT_FOUND, CORRUPT, UNSUPPORTED, IO, NOMEM with a sentence. */
+int sm_image_check(const char *path, uint64_t offset, struct sm_image *out, char *err, size_t err_size);
 
 /* Counts for metrics. */
 struct sm_metrics {

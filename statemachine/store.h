@@ -121,6 +121,9 @@ void store_note(struct store_txn *txn, enum store_table table, struct assent_byt
 int store_dump(struct store_txn *read, const char *path, uint64_t *size, uint64_t *digest, char *err,
                size_t err_size);
 int store_restore(struct store *store, const char *path, char *err, size_t err_size);
+/* See sm_image_check(). */
+struct sm_image;
+int store_image_check(const char *path, uint64_t offset, struct sm_image *out, char *err, size_t err_size);
 
 /* ---- keys: order-preserving pieces
  * ---------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@
 
 #include "assent/error.h"
 #include "assent/limits.h"
+#include "statemachine.h"
 #include "store_private.h"
 
 #define IMAGE_FORMAT 1
@@ -195,6 +196,7 @@ struct source {
     char *err;
     size_t err_size;
     const char *path;
+    uint64_t base; /* where the image begins in the file */
     uint64_t left; /* bytes of the body not handed out yet */
     uint8_t *buffer;
     size_t capacity, start, end;
@@ -277,7 +279,7 @@ static int read_header(struct source *s, struct header *h)
         .body_size = get_be(head + 48, 8),
         .body_digest = get_be(head + 56, 8),
     };
-    if ((uint64_t)st.st_size != h->body_size + HEADER_SIZE || h->body_size == 0)
+    if ((uint64_t)st.st_size - s->base != h->body_size + HEADER_SIZE || h->body_size == 0)
         return spoil(s, ASSENT_CORRUPT, "the image is cut off");
     s->left = h->body_size;
     return s->code;
@@ -297,7 +299,7 @@ static int check_body(struct source *s, const struct header *h)
     XXH3_freeState(hash);
     if (s->code == ASSENT_OK && digest != h->body_digest)
         return spoil(s, ASSENT_CORRUPT, "the image does not match its digest");
-    if (s->code == ASSENT_OK && lseek(s->fd, HEADER_SIZE, SEEK_SET) != HEADER_SIZE)
+    if (s->code == ASSENT_OK && lseek(s->fd, (off_t)s->base + HEADER_SIZE, SEEK_SET) < 0)
         return spoil(s, ASSENT_IO, strerror(errno));
     return s->code;
 }
@@ -394,6 +396,28 @@ int store_restore(struct store *store, const char *path, char *err, size_t err_s
         if (s.code != ASSENT_OK)
             store_wipe(store); /* half an image is no state */
     }
+    free(s.buffer);
+    close(s.fd);
+    return s.code;
+}
+
+int store_image_check(const char *path, uint64_t offset, struct sm_image *out, char *err, size_t err_size)
+{
+    struct header h = {.index = 0};
+    struct source s = {.code = ASSENT_OK, .err = err, .err_size = err_size, .path = path, .base = offset};
+    s.fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (s.fd < 0)
+        return spoil(&s, errno == ENOENT ? ASSENT_NOT_FOUND : ASSENT_IO, strerror(errno));
+    s.buffer = malloc(BUFFER_BYTES);
+    s.capacity = BUFFER_BYTES;
+    if (s.buffer == NULL)
+        spoil(&s, ASSENT_NOMEM, "out of memory");
+    else if (lseek(s.fd, (off_t)offset, SEEK_SET) < 0)
+        spoil(&s, ASSENT_IO, strerror(errno));
+    else if (read_header(&s, &h) == ASSENT_OK)
+        check_body(&s, &h);
+    *out = (struct sm_image){
+        .index = h.index, .time_us = h.time_us, .size = h.body_size + HEADER_SIZE, .digest = h.body_digest};
     free(s.buffer);
     close(s.fd);
     return s.code;

@@ -29,7 +29,7 @@ static const struct row rows[] = {
      true},
     {"member", "transfer", "POST", BASE "/cluster/transfer", "id#?", NULL,
      "hand leadership to a node, or to the best one", true},
-    {"snapshot", "save", "POST", BASE "/cluster/snapshot", "", NULL,
+    {"snapshot", "take", "POST", BASE "/cluster/snapshot", "", NULL,
      "take a snapshot on the leader and say where it is", true},
     {"txn", "list", "GET", BASE "/transactions", "",
      "xid status mode businessType branchCount pendingCount createdUs",
@@ -263,8 +263,7 @@ enum exit_code commands_run(const struct ctl *ctl, const char *group, int argc, 
 /* ---- status
  * ------------------------------------------------------------------------------------------------- */
 
-/* The view of the node that leads, or else of any that answers. */
-static void view(const struct ctl *ctl, struct answer *best)
+void commands_view(const struct ctl *ctl, struct answer *best)
 {
     *best = (struct answer){.code = EXIT_UNREACHABLE, .error = "UNREACHABLE", .message = "no node answers"};
     for (uint32_t i = 0; i < ctl->endpoints_n; i++) {
@@ -290,7 +289,7 @@ enum exit_code status_main(const struct ctl *ctl, int argc, char **argv)
         return usage_error("status takes no argument, not '%s'", argv[0]);
     }
     struct answer a;
-    view(ctl, &a);
+    commands_view(ctl, &a);
     if (a.code != EXIT_DONE) {
         return show_failure(ctl, &a);
     }

@@ -59,6 +59,14 @@ enum exit_code show_failure(const struct ctl *ctl, const struct answer *a);
 enum exit_code commands_run(const struct ctl *ctl, const char *group, int argc, char **argv);
 void commands_help(void);
 enum exit_code status_main(const struct ctl *ctl, int argc, char **argv);
+/* The view of the node that leads, or else of any that answers. */
+void commands_view(const struct ctl *ctl, struct answer *best);
+
+/* ---- operate.c: `snapshot save|restore`, `member replace` */
+
+enum exit_code snapshot_main(const struct ctl *ctl, int argc, char **argv);
+enum exit_code replace_main(const struct ctl *ctl, int argc, char **argv);
+
 enum exit_code local_main(const struct ctl *ctl, int argc, char **argv);
 
 __attribute__((format(printf, 1, 2))) enum exit_code usage_error(const char *format, ...);

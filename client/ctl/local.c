@@ -153,30 +153,6 @@ static void plan(struct local *l)
     }
 }
 
-/* The daemon of the same build: $ASSENTD, beside us, or where the build tree puts it. */
-static bool find_daemon(char path[PATH_MAX])
-{
-    static const char *const places[] = {"", "../node/", "../../node/"};
-    const char *named = getenv("ASSENTD");
-    if (named != NULL) {
-        return (size_t)snprintf(path, PATH_MAX, "%s", named) < PATH_MAX && access(path, X_OK) == 0;
-    }
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n <= 0) {
-        return false;
-    }
-    self[n] = '\0';
-    *(strrchr(self, '/') + 1) = '\0';
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        if ((size_t)snprintf(path, PATH_MAX, "%s%s" DAEMON, self, places[i]) < PATH_MAX &&
-            access(path, X_OK) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A cluster of another directory on the same ports would answer in our place. */
 static bool is_free(const char *address)
 {
@@ -324,7 +300,7 @@ static enum exit_code local_up(struct local *l)
             return fail("cannot make", l->nodes[i].data);
         }
     }
-    if (!find_daemon(program)) {
+    if (!process_find_daemon(program)) {
         (void)fprintf(stderr, "assentctl: there is no " DAEMON
                               " beside this program; build it or name it in $ASSENTD\n");
         return EXIT_REFUSED;

@@ -17,12 +17,17 @@ static void help(void)
                  "  --timeout SECONDS  how long to try (default 10)\n"
                  "  --json             results as JSON\n\n"
                  "Further fields of any command: field=text or field:=json.\n\n"
-                 "  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n",
+                 "  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n"
+                 "  %-52s %s\n  %-52s %s\n  %-52s %s\n",
                  ENDPOINTS_DEFAULT, "status", "nodes, roles, terms, indexes, lag",
                  "local up [--nodes N] [--dir DIR] [-- FLAG...]",
                  "start a cluster on this machine, or what is missing of it", "local down [--wipe]",
                  "stop it; --wipe also removes its data", "local status", "its processes",
-                 "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node");
+                 "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node",
+                 "snapshot save FILE", "back the cluster up: take a snapshot, download and verify it",
+                 "snapshot restore FILE --id N --data DIR --cluster LIST",
+                 "build a member of a new cluster from a back-up (assentd restore)",
+                 "member replace OLD NEW ADDRESS", "put a new node in the place of a dead one; resumable");
     commands_help();
     (void)printf("\nexit: 0 done, 1 refused, 2 usage, 3 unreachable or no leader, 4 unknown outcome\n");
 }
@@ -102,6 +107,13 @@ static enum exit_code dispatch(struct ctl *ctl, int argc, char **argv)
     }
     if (strcmp(argv[0], "status") == 0) {
         return status_main(ctl, argc - 1, argv + 1);
+    }
+    if (strcmp(argv[0], "snapshot") == 0 && argc > 1 &&
+        (strcmp(argv[1], "save") == 0 || strcmp(argv[1], "restore") == 0)) {
+        return snapshot_main(ctl, argc - 1, argv + 1);
+    }
+    if (strcmp(argv[0], "member") == 0 && argc > 1 && strcmp(argv[1], "replace") == 0) {
+        return replace_main(ctl, argc - 2, argv + 2);
     }
     return commands_run(ctl, argv[0], argc - 1, argv + 1);
 }

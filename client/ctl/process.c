@@ -180,3 +180,26 @@ int process_signal_number(const char *text)
     }
     return 0;
 }
+
+bool process_find_daemon(char path[PATH_MAX])
+{
+    static const char *const places[] = {"", "../node/", "../../node/"};
+    const char *named = getenv("ASSENTD");
+    if (named != NULL) {
+        return (size_t)snprintf(path, PATH_MAX, "%s", named) < PATH_MAX && access(path, X_OK) == 0;
+    }
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n <= 0) {
+        return false;
+    }
+    self[n] = '\0';
+    *(strrchr(self, '/') + 1) = '\0';
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        if ((size_t)snprintf(path, PATH_MAX, "%s%s" "assentd", self, places[i]) < PATH_MAX &&
+            access(path, X_OK) == 0) {
+            return true;
+        }
+    }
+    return false;
+}

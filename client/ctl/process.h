@@ -3,6 +3,7 @@
 #define CTL_PROCESS_H
 
 #include <stdbool.h>
+#include <limits.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -23,5 +24,8 @@ bool process_wait(pid_t pid, const char *name, const char *mark, uint32_t timeou
 
 /* Number of "KILL", "SIGTERM", "9"; 0: no such signal. */
 int process_signal_number(const char *text);
+
+/* The daemon of the same build: $ASSENTD, beside us, or where the build tree puts it. */
+bool process_find_daemon(char path[PATH_MAX]);
 
 #endif /* CTL_PROCESS_H */

@@ -196,6 +196,7 @@ int raftlog_open(struct raftlog **out, uv_loop_t *loop, const struct raftlog_con
             break;
         }
     }
+    log->app.cluster(log->app.data, 0xc0ffee);
     kick(log);
     *out = log;
     return ASSENT_OK;
@@ -279,6 +280,22 @@ int raftlog_take_snapshot(struct raftlog *log, struct raftlog_take *req, raftlog
     return ASSENT_OK;
 }
 
+bool raftlog_snapshot_find(const struct raftlog *log, uint64_t index, struct raftlog_snapshot *out)
+{
+    (void)log;
+    (void)index;
+    *out = (struct raftlog_snapshot){0};
+    return false;
+}
+
+int raftlog_restore(const struct raftlog_restore *restore, char *err, size_t err_size)
+{
+    (void)restore;
+    (void)err;
+    (void)err_size;
+    return ASSENT_UNSUPPORTED;
+}
+
 int raftlog_recover(const char *dir, uint64_t id, const char *address, char *err, size_t err_size)
 {
     (void)dir;
@@ -293,6 +310,7 @@ void raftlog_status(const struct raftlog *log, struct raftlog_status *out)
 {
     *out = (struct raftlog_status){.role = log->role,
                                    .ready = log->ready,
+                                   .current = log->leader != 0,
                                    .cluster_id = 0xc0ffee,
                                    .id = log->config.id,
                                    .term = log->term,
