@@ -36,9 +36,11 @@ int witness_open(struct witness *witness, const char *path)
         error = errno != 0 ? errno : ENOSPC;
     }
     if (error == 0) {
-        void *map = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        error = map == MAP_FAILED ? errno : 0;
-        witness->map = error == 0 ? map : NULL;
+        witness->map = mmap(NULL, FILE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (witness->map == MAP_FAILED) {
+            error = errno;
+            witness->map = NULL;
+        }
     }
     close(fd);
     return error;

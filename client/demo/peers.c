@@ -51,10 +51,10 @@ static void bank_exec(const struct bank_process *b, const char *name, const char
 /* "NAME listens on 127.0.0.1:PORT", within five seconds. */
 static bool read_port(int fd, uint16_t *port)
 {
-    char line[256];
+    char line[256] = "";
     size_t n = 0;
     int64_t until = monotonic_ms() + 5000;
-    while (n + 1 < sizeof(line) && memchr(line, '\n', n) == NULL) {
+    while (n + 1 < sizeof(line) && strchr(line, '\n') == NULL) {
         struct pollfd p = {fd, POLLIN, 0};
         int64_t left = until - monotonic_ms();
         if (left <= 0 || poll(&p, 1, (int)left) <= 0)
@@ -64,7 +64,6 @@ static bool read_port(int fd, uint16_t *port)
             return false;
         n += (size_t)got;
     }
-    line[n] = 0;
     const char *colon = strrchr(line, ':');
     unsigned long number = colon != NULL ? strtoul(colon + 1, NULL, 10) : 0;
     *port = (uint16_t)number;
