@@ -114,10 +114,12 @@ static int run(const struct config *config)
     signal(SIGPIPE, SIG_IGN);
     raise_file_limit();
     uv_loop_init(&loop);
-    if (node_open(&node, &loop, config, err, sizeof err) != ASSENT_OK) {
+    int opened = node_open(&node, &loop, config, err, sizeof err);
+    if (opened != ASSENT_OK) {
         fprintf(stderr, "assentd: %s\n", err);
         uv_loop_close(&loop);
-        return EXIT_FAILURE;
+        /* Who starts us again must be able to tell a damaged log from a port in use. */
+        return opened == ASSENT_CORRUPT ? NODE_EXIT_BROKEN : EXIT_FAILURE;
     }
     for (int i = 0; i < 2; i++) {
         uv_signal_init(&loop, &signals[i]);

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -322,6 +323,20 @@ static void app_broken(void *data, const char *reason)
     _exit(NODE_EXIT_BROKEN);
 }
 
+#define FULL_BYTES MIB /* with less room left a failed write is told as what it most likely is */
+
+/* LMDB reports a write that was cut short by a full disk as EIO: look what it was. */
+static void state_broken(void *data, const char *sentence)
+{
+    struct node *node = data;
+    struct statvfs fs;
+    char reason[512];
+    bool full = statvfs(node->config->data, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES;
+    snprintf(reason, sizeof reason, "%s%s", sentence,
+             full ? "; the disk is full: make room, then start this node again" : "");
+    app_broken(node, reason);
+}
+
 /* ---- what the executor calls
  * ------------------------------------------------------------------------------------------ */
 
@@ -496,6 +511,7 @@ static int lock_directory(struct node *node, char *err, size_t err_size)
 static int open_state(struct node *node, char *err, size_t err_size)
 {
     char dir[1024];
+    sm_on_broken(state_broken, node);
     snprintf(dir, sizeof dir, "%s/state", node->config->data);
     if (mkdir(dir, 0750) != 0 && errno != EEXIST) {
         snprintf(err, err_size, "cannot make %.300s: %s", dir, strerror(errno));

@@ -135,6 +135,11 @@ static void let_go(struct sm *sm)
     sm->fresh = false;
 }
 
+void sm_on_broken(void (*callback)(void *data, const char *sentence), void *data)
+{
+    store_on_broken(callback, data);
+}
+
 int sm_open(struct sm **out, const struct sm_config *config, char *err, size_t err_size)
 {
     bool clean;
@@ -245,9 +250,10 @@ static void undecodable(const struct sm_command *c, const char *why) __attribute
 
 static void undecodable(const struct sm_command *c, const char *why)
 {
-    fprintf(stderr, "assent: command %u of log entry %llu cannot be applied: %s\n", c->slot,
-            (unsigned long long)c->index, why);
-    abort();
+    char sentence[256];
+    snprintf(sentence, sizeof sentence, "command %u of log entry %llu cannot be applied: %s", c->slot,
+             (unsigned long long)c->index, why);
+    store_give_up(sentence);
 }
 
 static void fire_timers(struct sm *sm, struct apply *a)

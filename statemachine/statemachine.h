@@ -19,6 +19,11 @@ struct sm_config {
     uint64_t cluster_tag; /* part of generated xids; the same on every node; 0: sm_set_cluster_tag() follows */
 };
 
+/* Who is told, once, when the state of this process cannot go on: its disk is full or damaged, or a committed
+ * command cannot be read.  The callback does not return; without one the process aborts.  Before sm_open().
+ */
+void sm_on_broken(void (*callback)(void *data, const char *sentence), void *data);
+
 /* Open.  After an unclean stop the store is empty and sm_applied_index() is 0. */
 int sm_open(struct sm **sm, const struct sm_config *config, char *err, size_t err_size);
 /* `clean`: keep the store for the next start. */

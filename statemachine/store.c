@@ -46,12 +46,32 @@ static const char *const table_names[STORE_TABLE_NR] = {
     [STORE_BRANCHES] = "branches",
     [STORE_TXN_INDEX] = "txn_index",
     [STORE_WORK] = "work",
+    [STORE_FREEZES] = "freezes",
 };
+
+static void (*broken_callback)(void *data, const char *sentence);
+static void *broken_data;
+
+void store_on_broken(void (*callback)(void *data, const char *sentence), void *data)
+{
+    broken_callback = callback;
+    broken_data = data;
+}
+
+void store_give_up(const char *sentence)
+{
+    if (broken_callback != NULL)
+        broken_callback(broken_data, sentence);
+    else
+        fprintf(stderr, "assent: %s\n", sentence);
+    abort();
+}
 
 void store_broken(const char *what, int rc)
 {
-    fprintf(stderr, "assent: the state store cannot go on: %s: %s\n", what, mdb_strerror(rc));
-    abort();
+    char sentence[256];
+    snprintf(sentence, sizeof sentence, "the state store cannot go on: %s: %s", what, mdb_strerror(rc));
+    store_give_up(sentence);
 }
 
 static void must(int rc, const char *what)

@@ -17,6 +17,11 @@
 
 struct store;
 
+/* Of the whole process: who is told when a store cannot go on; does not return.  See sm_on_broken(). */
+void store_on_broken(void (*callback)(void *data, const char *sentence), void *data);
+/* Tell, and end the process. */
+void store_give_up(const char *sentence) __attribute__((noreturn));
+
 /* Tables; the number is part of the snapshot format and never reused. */
 enum store_table {
     STORE_META = 0,
@@ -36,7 +41,8 @@ enum store_table {
     STORE_BRANCHES = 14,
     STORE_TXN_INDEX = 15, /* (status, xid) and the like */
     STORE_WORK = 16,      /* (due_us, xid, branch) -> operation */
-    STORE_TABLE_NR = 17
+    STORE_FREEZES = 17,   /* holders of frozen resources and who waits for them: freeze.h */
+    STORE_TABLE_NR = 18
 };
 
 /* Open or create.  `*clean` tells whether what is inside may be used; when false the store is empty. */

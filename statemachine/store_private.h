@@ -25,6 +25,7 @@ struct store {
 
 /* This replica cannot go on: say why and abort. */
 void store_broken(const char *what, int rc) __attribute__((noreturn));
+
 /* Fill place and digest from META.  False: a row this version does not know. */
 bool store_place_read(struct store_txn *txn);
 
