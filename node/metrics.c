@@ -162,8 +162,9 @@ static void put_log(struct node *node, struct text *out)
     counter(out, "raft_entries_refused_skew_total", "Entries refused: stamped too far ahead.",
             m->entries_refused_skew);
     head(out, "raft_guard_total", "counter", "Times a guard around the library acted.");
-    for (int i = 1; i < 16; i++)
-        text_printf(out, "assent_raft_guard_total{guard=\"G%d\"} %llu\n", i, (unsigned long long)m->guard[i]);
+    for (size_t i = 1; i < sizeof m->guard / sizeof m->guard[0]; i++)
+        text_printf(out, "assent_raft_guard_total{guard=\"G%zu\"} %llu\n", i,
+                    (unsigned long long)m->guard[i]);
 }
 
 static void put_state(struct node *node, struct text *out)
