@@ -252,9 +252,16 @@ int core_start(struct core *c, uint64_t now_ms, uint64_t term, uint64_t vote,
 
 /* ---- time */
 
+/* A follower that still has a backlog to apply could lead but not serve: it lets the others campaign first,
+ * for as long as several of their attempts take. */
+#define LAG_ELECTIONS 4
+
 static uint64_t raft_deadline(const struct core *c)
 {
     uint64_t deadline = raft_timeout(&c->raft);
+    if (c->raft.state == RAFT_FOLLOWER && c->lags) {
+        return deadline + LAG_ELECTIONS * (uint64_t)c->config.election_ms;
+    }
     if (c->raft.state != RAFT_LEADER) {
         return deadline;
     }
@@ -270,7 +277,7 @@ uint64_t core_deadline_ms(const struct core *c)
     if (c->stopped || !c->running) {
         return UINT64_MAX;
     }
-    if (core_apply_waits(c) || c->barrier_wanted) {
+    if (core_apply_can(c) || c->barrier_wanted) {
         return c->now_ms;
     }
     uint64_t deadline = raft_deadline(c);
@@ -437,6 +444,13 @@ int core_member(struct core *c, uint64_t now_ms, uint64_t member_id, enum raftlo
 }
 
 /* ---- looking */
+
+bool core_leader_commit(const struct core *c, uint64_t *commit)
+{
+    uint64_t own = raft_commit_index(&c->raft);
+    *commit = c->heard_commit > own ? c->heard_commit : own;
+    return !c->stopped && core_leader(c) != 0 && core_term_at(c, own) == c->raft.current_term;
+}
 
 void core_status(const struct core *c, struct raftlog_status *out)
 {

@@ -45,8 +45,12 @@ struct core_io {
     bool (*newest_snapshot)(void *data, struct snapshot_manifest *out);
     /* Committed entries in log order, each exactly once; commands, barriers and changes; only entries that
      * are durable on this node, so that the application is never ahead of the log.  At most 1024 entries and
-     * about 4 MiB per event; while more wait the deadline is now.  Synchronous. */
+     * about 1 MiB per event; while more wait and there is room the deadline is now.  Synchronous. */
     void (*apply)(void *data, struct entry *const *entries, uint32_t n);
+    /* Can the application take more?  False: it has work for a while, what is committed waits in the log (and
+     * a new role is told without waiting for all of it).  The driver calls core_tick() when there is room
+     * again.  NULL: always. */
+    bool (*apply_room)(void *data);
     /* May this entry of a leader's enter our log (time stamp not too far ahead)?  False: the message is
      * dropped. */
     bool (*admit)(void *data, const struct entry *entry);
@@ -127,6 +131,9 @@ int core_read(struct core *core, uint64_t now_ms, uint64_t read_id);
 int core_member(struct core *core, uint64_t now_ms, uint64_t member_id, enum raftlog_change change,
                 uint64_t id, const char *address);
 
+/* Is a leader known that has committed an entry of its own term?  Then `*commit` is the newest commit index
+ * heard of, which may lie beyond our log; what is applied up to it is the leader's state. */
+bool core_leader_commit(const struct core *core, uint64_t *commit);
 /* Fill the consensus part of a status. */
 void core_status(const struct core *core, struct raftlog_status *out);
 /* The configuration in force and match indexes (0 unless leader).  Borrowed until the next call. */

@@ -85,8 +85,11 @@ static int receive_append(struct core *c, struct raft_message *m, struct entry *
     if (a->term >= c->raft.current_term && !admitted(c, &rest)) {
         return 0;
     }
-    guard_append_base(&c->guard, &c->raft, &rest);
     bool stale = a->term < c->raft.current_term;
+    if (!stale && a->leader_commit > c->heard_commit) {
+        c->heard_commit = a->leader_commit;
+    }
+    guard_append_base(&c->guard, &c->raft, &rest);
     do {
         struct guard_append piece = guard_append_piece(&c->guard, &c->raft, &rest);
         if (receive_piece(c, m, &piece) != 0) {
@@ -181,8 +184,8 @@ static int receive_install(struct core *c, const struct raft_message *m, const s
     return 0;
 }
 
-/* A non-voter never forgets its leader, because it never campaigns: has it been silent as long as would make
- * a voter campaign? */
+/* A non-voter never forgets its leader, because it never campaigns, and a node that lags campaigns late: has
+ * the leader been silent as long as would make any other node campaign? */
 static bool leader_silent(struct core *c)
 {
     const struct core_peer *leader = core_peer(c, core_leader(c));
@@ -195,6 +198,8 @@ static int receive_vote_request(struct core *c, struct raft_message *m)
     int own = role != NULL ? *role : RAFT_VOTER;
     if (role != NULL) {
         *role = RAFT_VOTER;
+    }
+    if (role != NULL || c->lags) {
         m->request_vote.disrupt_leader |= leader_silent(c);
     }
     int rv = receive(c, m, false);

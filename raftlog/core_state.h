@@ -77,6 +77,8 @@ struct core {
     bool submitting;
 
     uint64_t applied;
+    bool lags; /* more is committed than one pass of apply: this node could not serve for a while */
+    uint64_t heard_commit; /* newest commit index a leader told, perhaps beyond our log */
     struct core_applied_change change;
     struct core_offer offer;
 
@@ -128,6 +130,8 @@ bool core_is_ready(const struct core *c);
 uint64_t core_leader(const struct core *c);
 /* Is anything committed and durable here that has not been applied? */
 bool core_apply_waits(const struct core *c);
+/* The same, and may it be handed out now? */
+bool core_apply_can(const struct core *c);
 /* Send; drops what is addressed to ourselves. */
 void core_send(struct core *c, uint64_t to, const char *address, const struct message *m);
 /* Tell a follower our commit index now instead of with the next heartbeat. */

@@ -19,7 +19,7 @@
 #define APPEND_BYTES_MAX (1024 * 1024)
 /* One pass of apply, so that replaying a long log leaves the loop free for heartbeats in between. */
 #define APPLY_ENTRIES_MAX 1024
-#define APPLY_BYTES_MAX   (4 * 1024 * 1024)
+#define APPLY_BYTES_MAX   (1024 * 1024)
 
 static_assert(APPLY_ENTRIES_MAX <= MESSAGE_ENTRIES_MAX, "one scratch array serves both");
 
@@ -125,6 +125,11 @@ static uint64_t apply_limit(const struct core *c)
 bool core_apply_waits(const struct core *c)
 {
     return c->applied < apply_limit(c);
+}
+
+bool core_apply_can(const struct core *c)
+{
+    return core_apply_waits(c) && (c->io.apply_room == NULL || c->io.apply_room(c->io.data));
 }
 
 /* ---- messages out */
@@ -566,12 +571,9 @@ static int confirm_change(struct core *c, struct entry *e)
 }
 
 /* One bounded pass. */
-static void apply_some(struct core *c)
+static void apply_pass(struct core *c)
 {
     uint64_t limit = apply_limit(c);
-    if (limit <= c->applied) {
-        return;
-    }
     uint32_t n = limit - c->applied < APPLY_ENTRIES_MAX ? (uint32_t)(limit - c->applied) : APPLY_ENTRIES_MAX;
     if (core_reserve(c, n) != 0) {
         return; /* again at the next event */
@@ -594,6 +596,14 @@ static void apply_some(struct core *c)
     for (uint32_t i = 0; i < changes_n && !c->stopped; i++) {
         (void)confirm_change(c, memlog_get(&c->log, changes[i]));
     }
+}
+
+static void apply_some(struct core *c)
+{
+    if (core_apply_can(c)) {
+        apply_pass(c);
+    }
+    c->lags = core_apply_waits(c);
 }
 
 /* ---- after an event */

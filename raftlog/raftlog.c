@@ -288,6 +288,7 @@ void raftlog_status(const struct raftlog *log, struct raftlog_status *out)
     core_status(log->core, out);
     out->role = log->role;
     out->ready = log->ready;
+    out->current = log->current && !log->stopped;
     out->term = log->term > out->term ? log->term : out->term;
     out->leader = log->leader;
     out->id = log->config.id;

@@ -245,6 +245,9 @@ int raftlog_restore(const struct raftlog_restore *restore, char *err, size_t err
 struct raftlog_status {
     enum raftlog_role role;
     bool ready; /* leader with a committed entry of its term */
+    /* A leader is known and what it has committed is applied here but for the last second at most.  False from
+     * the start, and again while no leader is known. */
+    bool current;
     uint64_t cluster_id, incarnation;
     uint64_t id, term, leader;
     uint64_t first_index; /* oldest entry in the log */
@@ -304,8 +307,8 @@ struct raftlog_take {
     raftlog_take_cb cb; /* private */
 };
 int raftlog_take_snapshot(struct raftlog *log, struct raftlog_take *req, raftlog_take_cb cb);
-
-#endif /* ASSENT_RAFTLOG_H */
 /* Describe the snapshot of this node that ends with entry `index`: its newest or the one before.  False: it
  * has no such snapshot (any more). */
 bool raftlog_snapshot_find(const struct raftlog *log, uint64_t index, struct raftlog_snapshot *out);
+
+#endif /* ASSENT_RAFTLOG_H */

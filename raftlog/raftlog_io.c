@@ -112,6 +112,11 @@ static void io_apply(void *data, struct entry *const *entries, uint32_t n)
     effects_add_entries(data, entries, n);
 }
 
+static bool io_apply_room(void *data)
+{
+    return effects_room(data);
+}
+
 static bool io_admit(void *data, const struct entry *entry)
 {
     return apply_admits(data, entry);
@@ -183,6 +188,7 @@ struct core_io log_core_io(struct raftlog *log)
                             .stage = io_stage,
                             .newest_snapshot = io_newest_snapshot,
                             .apply = io_apply,
+                            .apply_room = io_apply_room,
                             .admit = io_admit,
                             .servers = io_servers,
                             .role = io_role,
@@ -275,12 +281,6 @@ static void on_message(void *data, const struct message *m, const char *address)
     }
 }
 
-static int on_adopt(void *data, uint64_t cluster_id, uint64_t incarnation)
-{
-    struct raftlog *log = data;
-    if (log->stopped) {
-        return ASSENT_STOPPED;
-    }
 void log_cluster_known(struct raftlog *log)
 {
     if (log->cluster_id != 0 && log->app.cluster != NULL) {
@@ -288,17 +288,23 @@ void log_cluster_known(struct raftlog *log)
     }
 }
 
+static int on_adopt(void *data, uint64_t cluster_id, uint64_t incarnation)
+{
+    struct raftlog *log = data;
+    if (log->stopped) {
+        return ASSENT_STOPPED;
+    }
     int rv = disk_adopt(log->disk, cluster_id, incarnation);
     if (rv == 0) {
         log->cluster_id = cluster_id;
         log->incarnation = incarnation;
+        log_cluster_known(log);
         log_event(log, 1, "cluster_joined", "cluster=%016llx incarnation=%llu",
                   (unsigned long long)cluster_id, (unsigned long long)incarnation);
     }
     return rv;
 }
 
-        log_cluster_known(log);
 static void on_link(void *data, uint64_t id, bool up)
 {
     (void)data; /* the transport has logged it; a pull in progress asks again by itself */

@@ -52,6 +52,7 @@ struct effects {
     uint32_t head, n, capacity;
     struct entry **entries;
     uint32_t entries_head, entries_n, entries_capacity;
+    uint64_t entries_bytes; /* of those that wait */
 };
 
 /* ---- proposals ---- */
@@ -110,8 +111,10 @@ struct own_manifest {
 struct snapshots {
     struct snapshot_dir dir;
     struct own_manifest newest;      /* durable and recorded */
-    uint64_t log_bytes, log_entries; /* applied since */
     struct raftlog_snapshot previous; /* the one before, whose file is kept too; index 0: none */
+    uint64_t log_bytes, log_entries; /* applied since */
+    uint64_t apply_us;               /* what applying them took: a restart takes as long */
+    uint64_t dump_us;                /* what the last dump took */
     /* taking one */
     struct dump *dump;
     struct own_manifest recording;         /* dumped, on its way into the disk's queue */
@@ -174,6 +177,9 @@ struct raftlog {
     uint64_t applied_index;
     uint64_t servers[ASSENT_NODES_MAX];
     uint32_t servers_n;
+    /* How far behind the leader's commit index we are, in time. */
+    bool current;
+    uint64_t mark_index, mark_ms; /* where it stood then; applied here when we reach it; 0: nothing waits */
     bool no_space;
     struct stamp stamp;
     bool stepped; /* the wall clock is away from it */
@@ -205,6 +211,8 @@ void log_free(struct raftlog *log);
 /* raftlog_turn.c */
 void log_turn(struct raftlog *log);
 bool effects_empty(const struct raftlog *log);
+/* May the core hand out more committed entries? */
+bool effects_room(const struct raftlog *log);
 struct effect *effect_add(struct raftlog *log, enum effect_kind kind);
 /* Queue committed entries; takes references. */
 void effects_add_entries(struct raftlog *log, struct entry *const *entries, uint32_t n);
@@ -213,6 +221,8 @@ void effects_close(struct raftlog *log);
 /* raftlog_io.c */
 struct core_io log_core_io(struct raftlog *log);
 void log_disk_callbacks(struct raftlog *log, struct disk_callbacks *out);
+/* The cluster id is known: tell the application. */
+void log_cluster_known(struct raftlog *log);
 void log_transport_callbacks(struct raftlog *log, struct transport_callbacks *out);
 
 /* raftlog_propose.c */
@@ -221,8 +231,6 @@ void proposals_close(struct proposals *p);
 /* Staged commands into the core, unless the pipeline is full and waiting makes better batches. */
 void proposals_flush(struct raftlog *log);
 /* Fail what is staged and pending. */
-/* The cluster id is known: tell the application. */
-void log_cluster_known(struct raftlog *log);
 void proposals_fail(struct raftlog *log, int staged_status, int pending_status);
 /* Leadership changed. */
 void proposals_role(struct raftlog *log, bool lost);

@@ -22,6 +22,10 @@
 #define PIN_MS 30000
 /* After a failed dump (full disk, usually) the next automatic one waits. */
 #define RETRY_MS 30000
+/* A restart after a crash replays what was applied since the snapshot: the next one is due when that took
+ * this long to apply, unless dumping (its last duration times ten) is dearer than the replay it saves. */
+#define REPLAY_US       (2 * 1000000)
+#define REPLAY_PER_DUMP 10
 
 /* ---- manifests we own ---- */
 
@@ -56,10 +60,6 @@ void snapshot_describe(const struct raftlog *log, const struct snapshot_manifest
     snapshot_path(&log->snapshots.dir, m->index, m->term, "snap", out->path, sizeof out->path);
 }
 
-/* ---- taking ---- */
-
-/* A dump on the thread pool; touches nothing of the log's. */
-struct dump {
 static void remember_previous(struct raftlog *log)
 {
     struct snapshots *s = &log->snapshots;
@@ -82,12 +82,17 @@ bool raftlog_snapshot_find(const struct raftlog *log, uint64_t index, struct raf
     return s->previous.index == index;
 }
 
+/* ---- taking ---- */
+
+/* A dump on the thread pool; touches nothing of the log's. */
+struct dump {
     uv_work_t work;
     struct raftlog *log;
     int (*dump)(void *data, void *pin, const char *path, struct raftlog_snapshot *out);
     void *app_data, *pin;
     struct snapshot_dir dir;
     struct own_manifest manifest;
+    uint64_t took_us;
     int status;
 };
 
@@ -113,6 +118,7 @@ static void dump_run(uv_work_t *work)
     struct dump *d = work->data;
     struct snapshot_manifest *m = &d->manifest.m;
     struct raftlog_snapshot out = {.index = m->index, .term = m->term};
+    const uint64_t start_us = log_now_us();
     snapshot_path(&d->dir, m->index, m->term, "tmp", out.path, sizeof out.path);
     (void)unlink(out.path); /* left by a try that failed */
     d->status = d->dump(d->app_data, d->pin, out.path, &out);
@@ -130,6 +136,7 @@ static void dump_run(uv_work_t *work)
     if (d->status != 0) {
         (void)unlink(out.path);
     }
+    d->took_us = log_now_us() - start_us;
 }
 
 static void dump_done(uv_work_t *work, int cancelled)
@@ -143,6 +150,7 @@ static void dump_done(uv_work_t *work, int cancelled)
         d->status = ASSENT_SHUTDOWN;
     }
     s->dump = NULL;
+    s->dump_us = d->took_us;
     /* guard G9: an install that began meanwhile replaces the log anyway */
     if (d->status == 0 && (s->installing.present || m->index <= s->newest.m.index)) {
         d->status = ASSENT_BUSY;
@@ -170,6 +178,7 @@ void snapshots_recorded(struct raftlog *log)
     if (!s->recording.present) {
         return;
     }
+    remember_previous(log);
     own_manifest_clear(&s->newest);
     s->newest = s->recording;
     s->recording = (struct own_manifest){0};
@@ -178,7 +187,6 @@ void snapshots_recorded(struct raftlog *log)
               (unsigned long long)s->newest.m.index, (unsigned long long)s->newest.m.term,
               (unsigned long long)s->newest.m.size, (unsigned long long)s->newest.m.digest);
     if (!s->installing.present) {
-    remember_previous(log);
         log_check(log, core_snapshot_taken(log->core, log_now_ms(), &s->newest.m));
     }
     snapshot_clean(&s->dir, KEEP_FILES, s->pinned_index);
@@ -221,7 +229,7 @@ static int take(struct raftlog *log)
     assert(rv == 0);
     log->jobs++;
     s->dump = d;
-    s->log_bytes = s->log_entries = 0;
+    s->log_bytes = s->log_entries = s->apply_us = 0;
     return 0;
 }
 
@@ -252,8 +260,9 @@ static bool take_due(const struct raftlog *log)
     if (s->takes_n > 0) {
         return true;
     }
-    bool big =
-        s->log_bytes >= log->config.snapshot_log_bytes || s->log_entries >= log->config.snapshot_log_entries;
+    bool big = s->log_bytes >= log->config.snapshot_log_bytes ||
+               s->log_entries >= log->config.snapshot_log_entries ||
+               (s->apply_us >= REPLAY_US && s->apply_us >= REPLAY_PER_DUMP * s->dump_us);
     return big && (s->failed_ms == 0 || log_now_ms() - s->failed_ms >= RETRY_MS);
 }
 
@@ -289,16 +298,16 @@ static void restore_done(uv_work_t *work, int cancelled)
             "the snapshot at index %llu could not be restored (%s): wipe this node and add it as a new one",
             (unsigned long long)s->installing.m.index, assent_error_name(status));
     } else if (!log->stopped) {
+        remember_previous(log);
         own_manifest_clear(&s->newest);
         s->newest = s->installing;
         s->installing = (struct own_manifest){0};
         s->install_recorded = false;
-        s->log_bytes = s->log_entries = 0;
+        s->log_bytes = s->log_entries = s->apply_us = 0;
         s->installed++;
         log->applied_index = s->newest.m.index;
         log_event(log, 1, "snapshot_installed", "index=%llu term=%llu bytes=%llu",
                   (unsigned long long)s->newest.m.index, (unsigned long long)s->newest.m.term,
-        remember_previous(log);
                   (unsigned long long)s->newest.m.size);
         proposals_installed(log, log->applied_index);
         log_check(log, core_installed(log->core, log_now_ms(), &s->newest.m));

@@ -11,6 +11,12 @@
 #define DRAIN_US 10000
 /* Effects, then what callbacks asked for, then its effects: rounds of one turn. */
 #define TURN_ROUNDS 4
+/* More committed entries than this wait in the log, not in the queue of effects: roles are told in order with
+ * what is applied, and a node that replays a long log must not learn seconds late who leads. */
+#define ROOM_ENTRIES 1024
+#define ROOM_BYTES   (256 * 1024)
+/* A node is current while it applies what the leader has committed within this time. */
+#define CURRENT_MS 1000
 
 /* ---- effects ---- */
 
@@ -47,6 +53,7 @@ void effects_add_entries(struct raftlog *log, struct entry *const *entries, uint
     }
     for (uint32_t i = 0; i < n; i++) {
         q->entries[q->entries_n++] = entry_ref(entries[i]);
+        q->entries_bytes += entries[i]->size;
     }
     /* neighbours become one, so that one transaction of the application takes both */
     struct effect *last = effects_empty(log) ? NULL : &q->items[q->n - 1];
@@ -56,12 +63,21 @@ void effects_add_entries(struct raftlog *log, struct entry *const *entries, uint
     last->entries_n += n;
 }
 
+bool effects_room(const struct raftlog *log)
+{
+    const struct effects *q = &log->effects;
+    return q->entries_n - q->entries_head < ROOM_ENTRIES && q->entries_bytes < ROOM_BYTES;
+}
+
 static void drain_apply(struct raftlog *log)
 {
     struct effects *q = &log->effects;
     const uint32_t want = q->items[q->head].entries_n;
+    const uint64_t start_us = log_now_us();
     uint32_t done = apply_some(log, q->entries + q->entries_head, want);
+    log->snapshots.apply_us += log_now_us() - start_us;
     for (uint32_t i = 0; i < done; i++) {
+        q->entries_bytes -= q->entries[q->entries_head + i]->size;
         entry_unref(q->entries[q->entries_head + i]);
     }
     q->entries_head += done;
@@ -119,6 +135,36 @@ static void drain(struct raftlog *log, uint64_t until_us)
         q->head = q->n = 0;
         q->entries_head = q->entries_n = 0;
     }
+}
+
+/* What the core would do at once: hand out more of a backlog, answer a read that needs nobody else. */
+static void tick_if_due(struct raftlog *log)
+{
+    if (!log->stopped && log_now_ms() >= core_deadline_ms(log->core)) {
+        log_check(log, core_tick(log->core, log_now_ms()));
+    }
+}
+
+/* Measure our lag behind the leader's commit index in time: how long until we have applied what was committed
+ * when the mark was set? */
+static void watch_lag(struct raftlog *log)
+{
+    const uint64_t now_ms = log_now_ms();
+    uint64_t commit = 0;
+    if (!core_leader_commit(log->core, &commit)) {
+        log->current = false;
+        log->mark_index = 0;
+        return;
+    }
+    if (log->mark_index != 0 && log->applied_index < log->mark_index) {
+        log->current = log->current && now_ms - log->mark_ms <= CURRENT_MS;
+        return;
+    }
+    if (log->mark_index == 0 ? log->applied_index >= commit : now_ms - log->mark_ms <= CURRENT_MS) {
+        log->current = true;
+    }
+    log->mark_index = log->applied_index < commit ? commit : 0;
+    log->mark_ms = now_ms;
 }
 
 /* Nobody will drain them any more. */
@@ -205,6 +251,7 @@ void log_turn(struct raftlog *log)
             reads_flush(log);
             proposals_flush(log);
             snapshots_turn(log);
+            tick_if_due(log);
         }
         if (effects_empty(log) || log_now_us() >= until_us) {
             break;
@@ -218,6 +265,7 @@ void log_turn(struct raftlog *log)
         tell_broken(log);
         return;
     }
+    watch_lag(log);
     transport_flush(log->transport);
     rearm(log, false);
     bool more = !effects_empty(log) || log->open_group != NULL;

@@ -48,6 +48,7 @@ struct node {
     char post[64], events[8192], reason[512];
     size_t image_size; /* filler in dumps, to make several chunks */
     int dump_error;
+    uint32_t apply_ms; /* each call of apply takes this long */
 };
 
 static uv_loop_t loop;
@@ -85,6 +86,9 @@ static void app_apply(void *data, struct raftlog_command *commands, uint32_t n, 
     assert_true(index > node->state.index);
     node->state.index = index;
     node->applies++;
+    if (node->apply_ms > 0) {
+        usleep(node->apply_ms * 1000);
+    }
 }
 
 static void *app_pin(void *data, uint64_t index)
@@ -198,7 +202,7 @@ static void node_config(struct node *n, uint32_t i, uint32_t voters)
     n->config.join = voters == 0;
     n->config.heartbeat_ms = 30;
     n->config.election_ms = 300 * SLOWNESS;
-    n->config.disk_map_bytes = 64 << 20;
+    n->config.disk_map_bytes = 128 << 20;
     n->config.disk_presize_bytes = 1 << 20;
     n->config.min_free_bytes = 1;
     n->config.seed = 1000 + i;
@@ -827,6 +831,163 @@ static void a_read_without_a_leader_is_refused(void **state)
     assert_int_equal(raftlog_read(nodes[0].log, &r.req, on_read), ASSENT_NO_LEADER);
 }
 
+/* ---- claims: a node that is behind ---- */
+
+/* Large commands, so that a restarted node has much to apply again. */
+static void write_backlog(struct node *n, uint32_t count)
+{
+    static char text[60 * 1024];
+    memset(text, 'x', sizeof text - 1);
+    for (uint32_t i = 0; i < count; i++) {
+        struct proposal p;
+        assert_int_equal(propose(n, &p, text), 0);
+        until(p.done);
+        assert_int_equal(p.status, 0);
+    }
+}
+
+static struct raftlog_status status_of(const struct node *n)
+{
+    struct raftlog_status s;
+    raftlog_status(n->log, &s);
+    return s;
+}
+
+/* Every call of apply takes `ms`; several are needed for the backlog. */
+static struct node *restart_slow_follower(uint32_t backlog, uint32_t ms)
+{
+    struct node *l = await_leader();
+    write_backlog(l, backlog);
+    until(follower() != NULL && follower()->state.count == l->state.count);
+    struct node *slow = follower();
+    node_close(slow);
+    write_some(l, 1); /* the leader is still in office and has committed what the node does not hold */
+    slow->apply_ms = ms;
+    slow->applies = 0;
+    must_open(slow);
+    return slow;
+}
+
+static void a_node_that_replays_its_log_is_not_current(void **state)
+{
+    (void)state;
+    cluster_open(3);
+    struct node *l = await_leader();
+    struct node *slow = restart_slow_follower(100, 60);
+    /* roles do not wait for the whole backlog */
+    until(slow->leader == l->id);
+    assert_true(slow->state.count < l->state.count);
+    while (slow->state.count < l->state.count) {
+        assert_false(status_of(slow).current);
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    assert_true(slow->applies > 2);
+    until(status_of(slow).current);
+    assert_int_equal(slow->state.hash, l->state.hash);
+    assert_true(status_of(l).current);
+}
+
+static void a_node_that_replays_its_log_lets_others_lead(void **state)
+{
+    (void)state;
+    cluster_open(3);
+    struct node *l = await_leader();
+    struct node *slow = restart_slow_follower(800, 30);
+    until(slow->leader == l->id && status_of(slow).last_index == status_of(l).last_index);
+    assert_true(slow->state.count < l->state.count);
+    node_close(l);
+    struct node *next = await_leader();
+    assert_ptr_not_equal(next, slow);
+    assert_true(slow->state.count < next->state.count); /* or this would prove nothing */
+}
+
+static void a_node_without_a_leader_is_not_current(void **state)
+{
+    (void)state;
+    cluster_open(3);
+    struct node *l = await_leader();
+    until(status_of(l).current);
+    struct node *f = NULL;
+    for (uint32_t i = 0; i < 3; i++) {
+        if (&nodes[i] != l) {
+            f = &nodes[i];
+        }
+    }
+    until(status_of(f).current);
+    for (uint32_t i = 0; i < 3; i++) {
+        if (&nodes[i] != f) {
+            node_close(&nodes[i]);
+        }
+    }
+    until(!status_of(f).current);
+}
+
+static void a_snapshot_bounds_the_time_of_a_replay(void **state)
+{
+    (void)state;
+    cluster_open(1);
+    struct node *n = await_leader();
+    n->apply_ms = 100;
+    write_some(n, 25);
+    until(n->dumps > 0); /* 2.5 s of applying, and far from the limits in bytes and entries */
+    n->apply_ms = 0;
+}
+
+/* ---- claims: a busy loop, a sole voter ---- */
+
+static void on_busy(uv_idle_t *idle)
+{
+    ++*(uint64_t *)idle->data;
+}
+
+static void a_busy_loop_does_not_starve_the_timer(void **state)
+{
+    (void)state;
+    cluster_open(3);
+    struct node *l = await_leader();
+    uint64_t turns = 0;
+    uv_idle_t idle = {.data = &turns};
+    uv_idle_init(&loop, &idle);
+    uv_idle_start(&idle, on_busy);
+    /* heartbeats, probes and the repeat of a lost probe all hang on the timer */
+    for (int i = 0; i < 20; i++) {
+        const uint64_t start = uv_hrtime();
+        struct reading r = {.node = l, .req.data = &r};
+        assert_int_equal(raftlog_read(l->log, &r.req, on_read), 0);
+        until(r.done);
+        assert_int_equal(r.status, 0);
+        assert_true(uv_hrtime() - start < 1000000000u);
+    }
+    /* and leadership outlives several election timeouts of nothing but turns */
+    const uint64_t term = l->term, start = uv_hrtime();
+    until(uv_hrtime() - start > 4 * 300 * 1000000ull);
+    assert_int_equal(l->term, term);
+    assert_ptr_equal(leader(), l);
+    uv_close((uv_handle_t *)&idle, NULL);
+    uv_run(&loop, UV_RUN_NOWAIT);
+    assert_true(turns > 100);
+}
+
+static void a_sole_voter_reads_in_the_same_turn(void **state)
+{
+    (void)state;
+    cluster_open(1);
+    struct node *n = await_leader();
+    write_some(n, 1);
+    for (int i = 0; i < 20; i++) {
+        struct reading r = {.node = n, .req.data = &r};
+        assert_int_equal(raftlog_read(n->log, &r.req, on_read), 0);
+        assert_false(r.done); /* never inside the call */
+        uv_run(&loop, UV_RUN_NOWAIT);
+        assert_true(r.done);
+        assert_int_equal(r.status, 0);
+        assert_true(r.req.local);
+    }
+    const struct raftlog_metrics *m = raftlog_metrics(n->log);
+    assert_true(m->read_round.count >= 20);
+    assert_int_equal(m->read_round.count, m->read_round.bucket[RAFTLOG_BUCKETS - 1]);
+}
+
 static void applications_post_to_each_other(void **state)
 {
     (void)state;
@@ -1238,6 +1399,12 @@ int main(int argc, char **argv)
         CLAIM(a_failed_disk_stops_the_node_loudly),
         CLAIM(reads_see_what_was_acknowledged_before),
         CLAIM(a_read_without_a_leader_is_refused),
+        CLAIM(a_node_that_replays_its_log_is_not_current),
+        CLAIM(a_node_that_replays_its_log_lets_others_lead),
+        CLAIM(a_node_without_a_leader_is_not_current),
+        CLAIM(a_snapshot_bounds_the_time_of_a_replay),
+        CLAIM(a_busy_loop_does_not_starve_the_timer),
+        CLAIM(a_sole_voter_reads_in_the_same_turn),
         CLAIM(applications_post_to_each_other),
         CLAIM(a_directory_has_one_owner),
         CLAIM(a_directory_of_another_node_or_cluster_is_refused),
