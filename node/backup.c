@@ -124,16 +124,19 @@ static int examine(const char *file, struct raftlog_snapshot *s, uint64_t *offse
         return ASSENT_IO;
     }
     if (covered && (!cover_good || crc != s->crc)) {
-        snprintf(err, err_size, "%.300s is damaged or cut off: its checksum does not match; use another back-up",
-                 file);
+        snprintf(err, err_size,
+                 "%.300s is damaged or cut off: its checksum does not match; use another back-up", file);
         return ASSENT_CORRUPT;
     }
     int status = sm_image_check(file, *offset, &image, err, err_size);
     if (status != ASSENT_OK)
         return status;
     if (!covered)
-        *s = (struct raftlog_snapshot){
-            .index = image.index, .term = term_of_name(file), .size = image.size, .digest = image.digest, .crc = crc};
+        *s = (struct raftlog_snapshot){.index = image.index,
+                                       .term = term_of_name(file),
+                                       .size = image.size,
+                                       .digest = image.digest,
+                                       .crc = crc};
     if (s->term == 0) {
         snprintf(err, err_size,
                  "%.300s holds an image without its term: give a snapshot file of a node its own name back, "

@@ -1,4 +1,5 @@
-/* What takes more than one call: a back-up to a file, a new cluster from it, one member in another's place. */
+/* What takes more than one call: a back-up to a file, a new cluster from it, one member in another's place.
+ */
 #include <curl/curl.h>
 #include <errno.h>
 #include <fcntl.h>

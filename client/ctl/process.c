@@ -196,7 +196,10 @@ bool process_find_daemon(char path[PATH_MAX])
     self[n] = '\0';
     *(strrchr(self, '/') + 1) = '\0';
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        if ((size_t)snprintf(path, PATH_MAX, "%s%s" "assentd", self, places[i]) < PATH_MAX &&
+        if ((size_t)snprintf(path, PATH_MAX,
+                             "%s%s"
+                             "assentd",
+                             self, places[i]) < PATH_MAX &&
             access(path, X_OK) == 0) {
             return true;
         }
