@@ -207,6 +207,7 @@ struct head {
     uint32_t size;
     uint64_t body;
     uint64_t members;
+    bool container;
 };
 
 /* Big-endian length field of `width` bytes behind the first byte. */
@@ -243,8 +244,10 @@ static bool head_of(const uint8_t *p, size_t left, struct head *h)
     if (b <= 0x7f || b >= 0xe0)
         return true; /* small integers */
     if (b <= 0x8f) {
+        h->container = true;
         h->members = 2u * (b & 0x0f);
     } else if (b <= 0x9f) {
+        h->container = true;
         h->members = b & 0x0f;
     } else if (b <= 0xbf) {
         h->body = b & 0x1f;
@@ -255,6 +258,7 @@ static bool head_of(const uint8_t *p, size_t left, struct head *h)
         uint64_t n = length_field(p, width);
         h->size = 1u + width;
         h->body = heads[b - 0xc0].fixed;
+        h->container = heads[b - 0xc0].counts == LIST_MEMBERS || heads[b - 0xc0].counts == MAP_PAIRS;
         if (heads[b - 0xc0].counts == BODY_BYTES)
             h->body += n;
         else if (heads[b - 0xc0].counts == LIST_MEMBERS)
@@ -278,10 +282,12 @@ size_t codec_skip(struct assent_bytes bytes)
             return 0;
         if (h.body > bytes.size - at - h.size || ++nodes > CODEC_NODES_MAX)
             return 0;
+        if (h.container && depth == ASSENT_NESTING_MAX) /* an empty one too: the parser gives up there */
+            return 0;
         at += h.size + (size_t)h.body;
         open[depth]--;
         if (h.members > 0) {
-            if (h.members > bytes.size - at || depth == ASSENT_NESTING_MAX)
+            if (h.members > bytes.size - at)
                 return 0;
             open[++depth] = h.members;
         }

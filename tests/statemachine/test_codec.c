@@ -147,6 +147,15 @@ static void nesting_is_bounded(void **state)
     deep[ASSENT_NESTING_MAX + 1] = 0x01;
     assert_int_equal(codec_skip((struct assent_bytes){deep, ASSENT_NESTING_MAX + 2}), 0);
     assert_null(codec_parse(&a, (struct assent_bytes){deep, ASSENT_NESTING_MAX + 2}));
+    static const uint8_t empty[] = {0x90, 0x80};
+    for (size_t i = 0; i < sizeof empty; i++) { /* empty list and map: one level more, no value inside */
+        deep[ASSENT_NESTING_MAX] = empty[i];
+        assert_int_equal(codec_skip((struct assent_bytes){deep, ASSENT_NESTING_MAX + 1}), 0);
+        assert_null(codec_parse(&a, (struct assent_bytes){deep, ASSENT_NESTING_MAX + 1}));
+        deep[ASSENT_NESTING_MAX - 1] = empty[i];
+        assert_non_null(codec_parse(&a, (struct assent_bytes){deep, ASSENT_NESTING_MAX}));
+        deep[ASSENT_NESTING_MAX - 1] = 0x91;
+    }
     codec_arena_close(&a);
 }
 
