@@ -132,6 +132,8 @@ static int take_parameter(struct arguments *a, struct assent_bytes name, struct 
 
 static int read_query(struct arguments *a, struct assent_bytes query, bool use_body)
 {
+    if (query.size == 0)
+        return ASSENT_OK;
     const uint8_t *at = query.base, *end = query.base + query.size;
     while (at < end) {
         const uint8_t *stop = memchr(at, '&', (size_t)(end - at));

@@ -60,7 +60,10 @@ static inline struct assent_bytes wire_get_bytes(struct wire_reader *r, size_t s
         r->left = 0;
         return (struct assent_bytes){NULL, 0};
     }
-    struct assent_bytes b = {size > 0 ? r->p : NULL, size};
+    if (size == 0) { /* the reader itself may be over nothing */
+        return (struct assent_bytes){NULL, 0};
+    }
+    struct assent_bytes b = {r->p, size};
     r->p += size;
     r->left -= size;
     return b;
