@@ -48,6 +48,7 @@ enum timer_kind {
     TIMER_NODE = 3,      /* id: node name */
     TIMER_TXN = 4,       /* id: xid: timeout */
     TIMER_RETENTION = 5, /* id: xid: remove a finished transaction */
+    TIMER_FREEZE = 16,   /* id: key of a wait for a frozen resource */
     TIMER_KIND_NR
 };
 void timer_set(struct store_txn *txn, int64_t due_us, enum timer_kind kind, struct assent_bytes id);
@@ -85,5 +86,10 @@ int txn_begin(struct apply *a), txn_branch(struct apply *a), txn_commit(struct a
     query_txn(struct apply *a), query_txn_list(struct apply *a), query_txn_counts(struct apply *a);
 void txn_timer(struct apply *a, struct assent_bytes id),
     txn_retention(struct apply *a, struct assent_bytes id);
+
+int freeze(struct apply *a), unfreeze(struct apply *a), query_freeze(struct apply *a),
+    query_freeze_resource(struct apply *a), query_freeze_txn(struct apply *a),
+    query_freeze_list(struct apply *a);
+void freeze_timer(struct apply *a, struct assent_bytes id);
 
 #endif /* STATEMACHINE_APPLY_H */

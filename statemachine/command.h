@@ -35,7 +35,9 @@ enum command_type {
     COMMAND_TXN_COMMIT = 50,
     COMMAND_TXN_ROLLBACK = 51,
     COMMAND_BRANCH_REPORT = 52,
-    COMMAND_NR = 53
+    COMMAND_FREEZE = 60,
+    COMMAND_UNFREEZE = 61,
+    COMMAND_NR = 62
 };
 
 enum query_type {
@@ -52,8 +54,12 @@ enum query_type {
     QUERY_TXN_STATUS = 48,
     QUERY_TXN = 49,
     QUERY_TXN_LIST = 50,
-    QUERY_TXN_COUNTS = 51, /* transactions by mode and status, for metrics and statistics */
-    QUERY_NR = 52
+    QUERY_TXN_COUNTS = 51,      /* transactions by mode and status, for metrics and statistics */
+    QUERY_FREEZE = 60,          /* how a transaction stands to a resource */
+    QUERY_FREEZE_RESOURCE = 61, /* who holds it, who waits */
+    QUERY_FREEZE_TXN = 62,
+    QUERY_FREEZE_LIST = 63,
+    QUERY_NR = 64
 };
 
 enum field_kind {
@@ -210,8 +216,17 @@ enum {
     QUERY_TXN_LIST_MODE,
     QUERY_TXN_LIST_BUSINESS_TYPE,
     QUERY_TXN_LIST_AFTER,
-    QUERY_TXN_LIST_LIMIT
+    QUERY_TXN_LIST_LIMIT,
+    QUERY_TXN_LIST_BUSINESS_KEY
 };
+/* "table:key", a document, an account: what a freeze names is the application's. */
+#define FREEZE_RESOURCE_BYTES_MAX 256
+enum { FREEZE_XID, FREEZE_RESOURCE, FREEZE_MODE, FREEZE_WAIT_MS };
+enum { UNFREEZE_XID, UNFREEZE_RESOURCE };
+enum { QUERY_FREEZE_XID, QUERY_FREEZE_RESOURCE_NAME };
+enum { QUERY_FREEZE_RESOURCE_RESOURCE };
+enum { QUERY_FREEZE_TXN_XID, QUERY_FREEZE_TXN_AFTER, QUERY_FREEZE_TXN_LIMIT };
+enum { QUERY_FREEZE_LIST_PREFIX, QUERY_FREEZE_LIST_AFTER, QUERY_FREEZE_LIST_LIMIT };
 
 /* ---- a command as a whole
  * ----------------------------------------------------------------------------------------- */

@@ -59,6 +59,10 @@
     {                                                                                                        \
         .name = n, .kind = FIELD_OBJECTS, .flags = (f), .max = (m), .fields = (t)                            \
     }
+#define RESOURCE(f)                                                                                          \
+    {                                                                                                        \
+        .name = "resource", .kind = FIELD_TEXT, .flags = FIELD_NAME | (f), .max = FREEZE_RESOURCE_BYTES_MAX  \
+    }
 #define REQ FIELD_REQUIRED
 
 static const struct field no_fields[] = {END};
@@ -210,6 +214,19 @@ static const struct field branch_report_fields[] = {
     END,
 };
 
+static const struct field freeze_fields[] = {
+    [FREEZE_XID] = XID("xid", REQ),
+    [FREEZE_RESOURCE] = RESOURCE(REQ),
+    [FREEZE_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
+    [FREEZE_WAIT_MS] = UINT("waitMs", 0, TIME_MS_MAX),
+    END,
+};
+static const struct field unfreeze_fields[] = {
+    [UNFREEZE_XID] = XID("xid", REQ),
+    [UNFREEZE_RESOURCE] = RESOURCE(REQ),
+    END,
+};
+
 static const struct schema commands[COMMAND_NR] = {
     [COMMAND_TICK] = {"tick", no_fields, true},
     [COMMAND_SESSION_OPEN] = {"session_open", session_open_fields, false},
@@ -237,6 +254,8 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_TXN_COMMIT] = {"txn_commit", txn_commit_fields, false},
     [COMMAND_TXN_ROLLBACK] = {"txn_rollback", txn_rollback_fields, false},
     [COMMAND_BRANCH_REPORT] = {"branch_report", branch_report_fields, true},
+    [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
+    [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };
 
 /* ---- queries */
@@ -295,6 +314,29 @@ static const struct field query_txn_list_fields[] = {
     [QUERY_TXN_LIST_BUSINESS_TYPE] = NAME("businessType", 0),
     [QUERY_TXN_LIST_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
     [QUERY_TXN_LIST_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    [QUERY_TXN_LIST_BUSINESS_KEY] = NAME("businessKey", 0),
+    END,
+};
+
+static const struct field query_freeze_fields[] = {
+    [QUERY_FREEZE_XID] = XID("xid", REQ),
+    [QUERY_FREEZE_RESOURCE_NAME] = RESOURCE(REQ),
+    END,
+};
+static const struct field query_freeze_resource_fields[] = {
+    [QUERY_FREEZE_RESOURCE_RESOURCE] = RESOURCE(REQ),
+    END,
+};
+static const struct field query_freeze_txn_fields[] = {
+    [QUERY_FREEZE_TXN_XID] = XID("xid", REQ),
+    [QUERY_FREEZE_TXN_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_FREEZE_TXN_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+static const struct field query_freeze_list_fields[] = {
+    [QUERY_FREEZE_LIST_PREFIX] = TEXT("prefix", 0, FREEZE_RESOURCE_BYTES_MAX),
+    [QUERY_FREEZE_LIST_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_FREEZE_LIST_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
     END,
 };
 
@@ -313,6 +355,10 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_TXN] = {"txn", query_txn_fields, false},
     [QUERY_TXN_LIST] = {"txn_list", query_txn_list_fields, false},
     [QUERY_TXN_COUNTS] = {"txn_counts", no_fields, false},
+    [QUERY_FREEZE] = {"freeze", query_freeze_fields, false},
+    [QUERY_FREEZE_RESOURCE] = {"freeze_resource", query_freeze_resource_fields, false},
+    [QUERY_FREEZE_TXN] = {"freeze_txn", query_freeze_txn_fields, false},
+    [QUERY_FREEZE_LIST] = {"freeze_list", query_freeze_list_fields, false},
 };
 
 const struct schema *command_schema(uint32_t type)

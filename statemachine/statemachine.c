@@ -66,6 +66,8 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_TXN_COMMIT] = txn_commit,
     [COMMAND_TXN_ROLLBACK] = txn_rollback,
     [COMMAND_BRANCH_REPORT] = branch_report,
+    [COMMAND_FREEZE] = freeze,
+    [COMMAND_UNFREEZE] = unfreeze,
 };
 
 static const query_fn queries[QUERY_NR] = {
@@ -83,11 +85,15 @@ static const query_fn queries[QUERY_NR] = {
     [QUERY_TXN] = query_txn,
     [QUERY_TXN_LIST] = query_txn_list,
     [QUERY_TXN_COUNTS] = query_txn_counts,
+    [QUERY_FREEZE] = query_freeze,
+    [QUERY_FREEZE_RESOURCE] = query_freeze_resource,
+    [QUERY_FREEZE_TXN] = query_freeze_txn,
+    [QUERY_FREEZE_LIST] = query_freeze_list,
 };
 
 static const timer_fn timers[TIMER_KIND_NR] = {
     [TIMER_SESSION] = session_expire, [TIMER_REPLY] = reply_expire,      [TIMER_NODE] = node_timer,
-    [TIMER_TXN] = txn_timer,          [TIMER_RETENTION] = txn_retention,
+    [TIMER_TXN] = txn_timer,          [TIMER_RETENTION] = txn_retention, [TIMER_FREEZE] = freeze_timer,
 };
 
 static_assert(COMMAND_NR <= 64, "sm_metrics counts 64 types");

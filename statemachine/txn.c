@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "txn.h"
+#include "freeze.h"
 
 #define BIT(n) (1u << (n))
 
@@ -229,6 +229,16 @@ static void index_move(struct store_txn *store, struct assent_bytes xid, enum tx
     }
 }
 
+static struct store_key business_key(const struct txn *t, struct assent_bytes xid)
+{
+    struct store_key k;
+    key_init(&k);
+    key_u8(&k, TXN_INDEX_BUSINESS);
+    key_text(&k, t->business_key);
+    key_tail(&k, xid);
+    return k;
+}
+
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     assert(t->pending <= t->branches);
@@ -240,6 +250,11 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     store_put(a->txn, STORE_TXNS, key_bytes(&k), value);
     if (t->stored != t->status)
         index_move(a->txn, xid, t->mode, t->stored, t->status);
+    if (t->stored == 0 && t->business_key.size > 0) {
+        k = business_key(t, xid);
+        store_put(a->txn, STORE_TXN_INDEX, key_bytes(&k), (struct assent_bytes){NULL, 0});
+    }
+    freeze_follow(a, xid, t->stored, t->status);
     t->stored = t->status;
 }
 
@@ -553,6 +568,10 @@ void txn_retention(struct apply *a, struct assent_bytes id)
     if (t.custom) {
         k = txn_key(key_bytes(&xid), TXN_KEY_CUSTOM);
         store_del(a->txn, STORE_TXNS, key_bytes(&k));
+    }
+    if (t.business_key.size > 0) {
+        k = business_key(&t, key_bytes(&xid));
+        store_del(a->txn, STORE_TXN_INDEX, key_bytes(&k));
     }
     index_move(a->txn, key_bytes(&xid), t.mode, t.stored, (enum txn_status)0);
 }

@@ -17,6 +17,7 @@
  *   BRANCHES   xid 0 NAME name             -> ordinal
  *   TXN_INDEX  STATUS status xid           listing
  *   TXN_INDEX  COUNT mode status           -> how many
+ *   TXN_INDEX  BUSINESS key 0 xid          transactions of a business key
  *   WORK       due xid 0 name              -> operation, attempt, token, ordinal
  *
  * Ordinals keep the order of registration, which a saga's steps and compensations will walk.  A decision
@@ -112,7 +113,7 @@ struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
 /* How many transactions stand in (mode, status). */
 uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status status);
 
-enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2 };
+enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSINESS = 3 };
 
 /* ---- branches: branch.c
  * ---------------------------------------------------------------------------------------------- */

@@ -119,6 +119,7 @@ struct page {
     enum txn_status status; /* 0: any */
     enum txn_mode mode;     /* 0: any */
     struct assent_bytes business_type;
+    struct assent_bytes business_key; /* empty: any */
     uint32_t limit, found, scanned;
     uint32_t scanned_max;
     struct codec_writer *rows; /* encoded maps, one after the other */
@@ -145,14 +146,19 @@ static bool page_row(struct page *p, struct assent_bytes xid, const struct txn *
     return true;
 }
 
-/* By status: the index leads to the heads. */
-static void page_by_status(struct page *p, struct store_cursor *c, struct assent_bytes after)
+/* By status or business key: the index leads to the heads. */
+static void page_by_index(struct page *p, struct store_cursor *c, struct assent_bytes after)
 {
     struct store_key from;
     struct assent_bytes key, value;
     key_init(&from);
-    key_u8(&from, TXN_INDEX_STATUS);
-    key_u8(&from, (uint8_t)p->status);
+    if (p->business_key.size > 0) {
+        key_u8(&from, TXN_INDEX_BUSINESS);
+        key_text(&from, p->business_key);
+    } else {
+        key_u8(&from, TXN_INDEX_STATUS);
+        key_u8(&from, (uint8_t)p->status);
+    }
     uint32_t prefix = from.size;
     key_tail(&from, after);
     bool there = store_cursor_seek(c, key_bytes(&from), &key, &value);
@@ -196,7 +202,9 @@ int query_txn_list(struct apply *a)
     struct assent_bytes status = arg_bytes(c, QUERY_TXN_LIST_STATUS),
                         mode = arg_bytes(c, QUERY_TXN_LIST_MODE);
     struct assent_bytes after = arg_bytes(c, QUERY_TXN_LIST_AFTER);
-    struct page p = {.a = a, .business_type = arg_bytes(c, QUERY_TXN_LIST_BUSINESS_TYPE)};
+    struct page p = {.a = a,
+                     .business_type = arg_bytes(c, QUERY_TXN_LIST_BUSINESS_TYPE),
+                     .business_key = arg_bytes(c, QUERY_TXN_LIST_BUSINESS_KEY)};
     p.limit = (uint32_t)arg_uint(c, QUERY_TXN_LIST_LIMIT, LIST_LIMIT_DEFAULT);
     p.status = txn_status_by_name(status);
     p.mode = txn_mode_by_name(mode);
@@ -214,9 +222,10 @@ int query_txn_list(struct apply *a)
     struct store_cursor cursor;
     codec_writer_init(&rows);
     p.rows = &rows;
-    store_cursor_open(&cursor, a->txn, p.status != 0 ? STORE_TXN_INDEX : STORE_TXNS);
-    if (p.status != 0)
-        page_by_status(&p, &cursor, after);
+    bool indexed = p.status != 0 || p.business_key.size > 0;
+    store_cursor_open(&cursor, a->txn, indexed ? STORE_TXN_INDEX : STORE_TXNS);
+    if (indexed)
+        page_by_index(&p, &cursor, after);
     else
         page_all(&p, &cursor, after);
     store_cursor_close(&cursor);

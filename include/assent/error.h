@@ -57,7 +57,9 @@ enum assent_retry {
     X(LIMIT, 62, 409, NEVER, "a limit of the object has been reached")                                       \
     X(WINDOW_PASSED, 63, 409, LATER, "a newer timestamp window has been opened")                             \
     X(NODE_UNKNOWN, 64, 404, NEVER, "the node has not been registered")                                      \
-    X(CONFLICT, 65, 409, NEVER, "the object is in a state that does not allow this")
+    X(CONFLICT, 65, 409, NEVER, "the object is in a state that does not allow this")                         \
+    X(FROZEN, 66, 409, LATER, "another transaction has frozen the resource")                                 \
+    X(DEADLOCK, 67, 409, NEVER, "waiting would close a circle of transactions that wait for each other")
 
 enum assent_error {
 #define ASSENT_ERROR_ENUM(name, number, http, retry, sentence) ASSENT_##name = number,

@@ -56,6 +56,8 @@ static const struct {
     {COMMAND_TXN_COMMIT, "{'xid':'x'}"},
     {COMMAND_TXN_ROLLBACK, "{'xid':'x','reason':'r'}"},
     {COMMAND_BRANCH_REPORT, "{'xid':'x','branch':'b','op':1,'attempt':2,'success':false,'error':'e'}"},
+    {COMMAND_FREEZE, "{'xid':'x','resource':'account:7','mode':'shared','waitMs':2000}"},
+    {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7'}"},
 };
 
 static const struct {
@@ -75,8 +77,13 @@ static const struct {
      "{'node':'n','type':'t','business':'b','fromUs':1,'toUs':2,'after':'a','limit':3}"},
     {QUERY_TXN_STATUS, "{'xid':'x'}"},
     {QUERY_TXN, "{'xid':'x'}"},
-    {QUERY_TXN_LIST, "{'status':'ACTIVE','mode':'tcc','businessType':'bt','after':'a','limit':10}"},
+    {QUERY_TXN_LIST, "{'status':'ACTIVE','mode':'tcc','businessType':'bt','after':'a','limit':10,"
+                     "'businessKey':'bk'}"},
     {QUERY_TXN_COUNTS, "{}"},
+    {QUERY_FREEZE, "{'xid':'x','resource':'account:7'}"},
+    {QUERY_FREEZE_RESOURCE, "{'resource':'account:7'}"},
+    {QUERY_FREEZE_TXN, "{'xid':'x','after':'a','limit':3}"},
+    {QUERY_FREEZE_LIST, "{'prefix':'account:','after':'a','limit':3}"},
 };
 
 static char *golden; /* the file */
