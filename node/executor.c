@@ -17,82 +17,15 @@
 #include <strings.h>
 
 #include "assent/error.h"
-#include "caller.h"
-#include "command.h"
+#include "executor_private.h"
 
 #define KNOWN_MAX       8192u /* pieces of work in memory: under way, waiting for a slot or for their report */
 #define PASS_STEPS      512u  /* index steps per loop turn */
-#define TABLE_SIZE      16384u
-#define HOST_TABLE_SIZE 1024u
 #define REPORT_RETRY_MS 20u
-static_assert((TABLE_SIZE & (TABLE_SIZE - 1)) == 0 && (HOST_TABLE_SIZE & (HOST_TABLE_SIZE - 1)) == 0,
-              "masks");
-
-enum call_state { CALL_QUEUED, CALL_CALLING, CALL_REPORTING, CALL_UNREPORTED };
-
-/* One host and port. */
-struct host {
-    struct host *next;                    /* in its bucket */
-    struct host *ready_prev, *ready_next; /* ring of hosts that have both a queue and a free slot */
-    bool ready;
-    struct call *first, *last; /* queue */
-    uint32_t calling, queued;
-    uint32_t name_size;
-    char name[]; /* "http://host:port", lower case */
-};
-
-/* One piece of work in memory. */
-struct call {
-    struct executor *ex;
-    struct call *next;       /* in its bucket */
-    struct call *queue_next; /* in its host's queue, or in the list of unreported ones */
-    struct host *host;       /* while QUEUED or CALLING */
-    enum call_state state;
-    enum sm_op op;
-    uint32_t attempt;
-    int64_t started_us; /* monotonic */
-    bool success;
-    char error[CALLER_ERROR_BYTES_MAX];
-    struct caller_call *http; /* while CALLING */
-    uint32_t key_size;        /* of the place in the work index: due, xid, branch */
-    uint32_t xid_at, xid_size, branch_at, branch_size;
-    uint8_t key[];
-};
-
-struct executor {
-    struct executor_config config;
-    struct caller *caller;
-    uv_timer_t timer;
-    bool running, closing, timer_closed, caller_closed;
-    bool dirty; /* a pass is wanted */
-    bool in_pass;
-    struct sm_work_cursor place; /* of the pass */
-    int64_t pass_from_us;        /* log time when it began */
-    int64_t next_due_us;         /* of the first piece behind it */
-    struct call *table[TABLE_SIZE];
-    uint32_t known;
-    struct host *hosts[HOST_TABLE_SIZE];
-    struct host *ready; /* ring: whose turn it is */
-    struct call *unreported;
-    uint64_t report_again_ms; /* loop time, when there are unreported ones */
-    struct codec_writer report;
-    struct executor_metrics metrics;
-    void (*closed)(void *data);
-    void *closed_data;
-};
 
 static void wake_in(struct executor *ex, uint64_t ms);
 
-/* ---- the table of known work
- * ----------------------------------------------------------------------------------------- */
-
-static uint32_t hash_bytes(uint32_t h, const void *data, size_t size)
-{
-    const uint8_t *p = data; /* FNV-1a */
-    for (size_t i = 0; i < size; i++)
-        h = (h ^ p[i]) * 16777619u;
-    return h;
-}
+/* ---- the table of known work ---- */
 
 static struct call **table_slot(struct executor *ex, struct assent_bytes xid, struct assent_bytes branch,
                                 enum sm_op op)
@@ -120,108 +53,7 @@ static struct assent_bytes call_branch(const struct call *c)
     return (struct assent_bytes){c->key + c->branch_at, c->branch_size};
 }
 
-/* ---- hosts
- * -----------------------------------------------------------------------------------------------------------
- */
-
-/* Scheme and authority of a URL. */
-static struct assent_bytes host_of(struct assent_bytes url)
-{
-    const uint8_t *p = memmem(url.base, url.size, "://", 3);
-    if (p == NULL)
-        return url;
-    size_t n = (size_t)(p - url.base) + 3;
-    while (n < url.size && url.base[n] != '/' && url.base[n] != '?' && url.base[n] != '#')
-        n++;
-    return (struct assent_bytes){url.base, n};
-}
-
-static struct host **host_slot(struct executor *ex, const char *name, size_t size)
-{
-    struct host **slot = &ex->hosts[hash_bytes(2166136261u, name, size) & (HOST_TABLE_SIZE - 1)];
-    while (*slot != NULL && ((*slot)->name_size != size || memcmp((*slot)->name, name, size) != 0))
-        slot = &(*slot)->next;
-    return slot;
-}
-
-static struct host *host_get(struct executor *ex, struct assent_bytes url)
-{
-    char name[ASSENT_URL_BYTES_MAX];
-    struct assent_bytes text = host_of(url);
-    assert(text.size <= sizeof(name));
-    for (size_t i = 0; i < text.size; i++) {
-        char b = (char)text.base[i];
-        name[i] = b >= 'A' && b <= 'Z' ? (char)(b - 'A' + 'a') : b;
-    }
-    struct host **slot = host_slot(ex, name, text.size);
-    if (*slot == NULL) {
-        struct host *h = calloc(1, sizeof(*h) + text.size);
-        assert(h != NULL);
-        h->name_size = (uint32_t)text.size;
-        memcpy(h->name, name, text.size);
-        *slot = h;
-        ex->metrics.hosts++;
-    }
-    return *slot;
-}
-
-/* Is there something to start for it?  Keep the ring right; forget a host nobody needs. */
-static void host_update(struct executor *ex, struct host *h)
-{
-    bool ready = h->first != NULL && h->calling < ex->config.per_host_max;
-    if (ready && !h->ready) {
-        if (ex->ready == NULL) {
-            ex->ready = h->ready_prev = h->ready_next = h;
-        } else { /* behind all others */
-            h->ready_next = ex->ready;
-            h->ready_prev = ex->ready->ready_prev;
-            h->ready_prev->ready_next = h;
-            ex->ready->ready_prev = h;
-        }
-    } else if (!ready && h->ready) {
-        if (ex->ready == h)
-            ex->ready = h->ready_next == h ? NULL : h->ready_next;
-        h->ready_prev->ready_next = h->ready_next;
-        h->ready_next->ready_prev = h->ready_prev;
-    }
-    h->ready = ready;
-    if (h->calling > 0 || h->queued > 0)
-        return;
-    struct host **slot = host_slot(ex, h->name, h->name_size);
-    assert(*slot == h);
-    *slot = h->next;
-    ex->metrics.hosts--;
-    free(h);
-}
-
-static void host_push(struct executor *ex, struct host *h, struct call *c)
-{
-    c->host = h;
-    c->queue_next = NULL;
-    if (h->last != NULL)
-        h->last->queue_next = c;
-    else
-        h->first = c;
-    h->last = c;
-    h->queued++;
-    ex->metrics.queued++;
-    host_update(ex, h);
-}
-
-static struct call *host_pop(struct executor *ex, struct host *h)
-{
-    struct call *c = h->first;
-    assert(c != NULL && c->state == CALL_QUEUED);
-    h->first = c->queue_next;
-    if (h->first == NULL)
-        h->last = NULL;
-    h->queued--;
-    ex->metrics.queued--;
-    return c;
-}
-
-/* ---- one call
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- one call ---- */
 
 static void call_free(struct call *c)
 {
@@ -395,8 +227,7 @@ static void call_start(struct call *c, struct host *h, const struct sm_work *wor
     call_finished(c, rv == ASSENT_INVALID ? "the call cannot be made: bad URL or header" : "out of memory");
 }
 
-/* ---- planning
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- planning ---- */
 
 /* Start queued calls while there are slots, hosts taking turns. */
 static void start_queued(struct executor *ex)
@@ -514,8 +345,7 @@ static void on_wake(uv_timer_t *timer)
     }
 }
 
-/* ---- the public face
- * --------------------------------------------------------------------------------------------------- */
+/* ---- the public face ---- */
 
 int executor_open(struct executor **out, const struct executor_config *config)
 {

@@ -7,9 +7,9 @@
  *
  *   Assent-Xid, Assent-Branch   the branch
  *   Assent-Op                   "confirm" or "cancel"
- *   Assent-Token                fencing token in decimal; larger for later decisions, so older ones can be
- * refused Assent-Attempt              0 for the first call traceparent                 as given with the
- * begin
+ *   Assent-Token                fencing token in decimal; larger for later decisions: refuse older ones
+ *   Assent-Attempt              0 for the first call
+ *   traceparent                 as given with the begin
  *
  * followed by the branch's own headers; the body is its payload.  Any 2xx answer is success, everything else
  * a failure that is tried again after the transaction's back-off.
