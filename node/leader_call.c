@@ -102,6 +102,20 @@ static void on_take(struct raftlog_take *req, int status, const struct raftlog_s
     finish(call, &w);
 }
 
+/* A leader that has been deposed without knowing it would leave out what its successor has acknowledged, so the
+ * round of a linearizable read comes first. */
+static void on_still_leader(struct raftlog_read *req, int status)
+{
+    struct leader_call *call = req->data;
+    if (status == ASSENT_OK) {
+        memset(&call->wait, 0, sizeof call->wait);
+        call->wait.take.data = call;
+        status = raftlog_take_snapshot(call->node->log, &call->wait.take, on_take);
+    }
+    if (status != ASSENT_OK)
+        call->cb(call, status, (struct assent_bytes){NULL, 0}, NULL);
+}
+
 /* ---- starting
  * ------------------------------------------------------------------------------------------------------- */
 
@@ -144,7 +158,7 @@ static int start_special(struct leader_call *call, uint32_t special, const struc
     case SPECIAL_TRANSFER:
         return start_member(call, special, args);
     case SPECIAL_SNAPSHOT:
-        return raftlog_take_snapshot(call->node->log, &call->wait.take, on_take);
+        return raftlog_read(call->node->log, &call->wait.read, on_still_leader);
     default:
         return ASSENT_UNSUPPORTED; /* asked by a node of a later version */
     }
@@ -164,7 +178,7 @@ int leader_call_start(struct leader_call *call, struct node *node, uint32_t spec
     if (special == SPECIAL_TSO)
         call->wait.tso.data = call;
     else if (special == SPECIAL_SNAPSHOT)
-        call->wait.take.data = call;
+        call->wait.read.data = call;
     else
         call->wait.member.data = call;
     struct codec_arena arena;

@@ -25,6 +25,7 @@ struct leader_call {
         struct raftlog_propose propose;
         struct tso_wait tso;
         struct raftlog_member member;
+        struct raftlog_read read;
         struct raftlog_take take;
     } wait;
 };

@@ -191,6 +191,10 @@ static void inbound_greeted(struct connection *c, const struct message *m)
     struct peer *p = reason == NULL ? peer_make(t, m->hello.from) : NULL;
     if (p == NULL) {
         t->shared.messages_refused++;
+        if (m->hello.to == t->config.id && m->hello.cluster_id == t->config.cluster_id &&
+            m->hello.incarnation < t->config.incarnation) {
+            transport_hello(t, c, m->hello.from); /* so that its log, too, says why it is alone */
+        }
         inbound_refuse(c, reason != NULL ? reason : "too many nodes");
         return;
     }

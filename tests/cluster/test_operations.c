@@ -341,7 +341,7 @@ static void a_survivor_recovers_and_grows_again(void **state)
     for (int i = 0; i < 3; i += 2) { /* back from the dead, one at a time: two would be the old majority */
         cluster_start(&c, &c.nodes[i]);
         assert_true(cluster_log_gets(survivor, "older incarnation"));
-        assert_true(cluster_log_gets(&c.nodes[i], "peer_unreachable"));
+        assert_true(cluster_log_gets(&c.nodes[i], "must be wiped"));
         assert_int_equal(cluster_tick(&c), 53 + i / 2);
         json_t *view = cluster_view(&c.nodes[i]);
         assert_int_equal(number(view, "leaderId"), 0);
