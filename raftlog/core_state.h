@@ -2,7 +2,8 @@
  *
  *   core.c         life cycle, time, disk and proposals in, status
  *   core_receive.c messages in
- *   core_update.c  one raft_step() and everything its update asks for, in order; apply
+ *   core_update.c  one raft_step() and everything its update asks for, in order
+ *   core_apply.c   committed entries to the application
  *   membership.c   one change or transfer at a time
  *   read_index.c   linearizable reads
  *   guard.c        pure filters around raft_step() */
@@ -132,6 +133,8 @@ uint64_t core_leader(const struct core *c);
 bool core_apply_waits(const struct core *c);
 /* The same, and may it be handed out now? */
 bool core_apply_can(const struct core *c);
+/* Hand out one bounded pass of it. */
+void core_apply(struct core *c);
 /* Send; drops what is addressed to ourselves. */
 void core_send(struct core *c, uint64_t to, const char *address, const struct message *m);
 /* Tell a follower our commit index now instead of with the next heartbeat. */

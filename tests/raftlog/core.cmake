@@ -1,6 +1,6 @@
 # The consensus driver: the guards one by one, directed scenarios, Figure 8, chaos under oracles.
 
-set(core_sources core.c core_receive.c core_update.c guard.c memlog.c membership.c read_index.c entry.c)
+set(core_sources core.c core_receive.c core_update.c core_apply.c guard.c memlog.c membership.c read_index.c entry.c)
 list(TRANSFORM core_sources PREPEND ${CMAKE_SOURCE_DIR}/raftlog/)
 
 # The driver alone, without disk and transport; and the same with guards that can be switched off.
