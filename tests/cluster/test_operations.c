@@ -1,11 +1,13 @@
 /* What operators do to a cluster: back-up and restore, recovery from a lost majority, a member in another's
  * place. */
+#include <arpa/inet.h>
 #include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -77,6 +79,29 @@ static void members(struct cluster *cluster, char out[512])
 static long long number(const json_t *object, const char *key)
 {
     return json_integer_value(json_object_get(object, key));
+}
+
+/* A transaction whose xid the cluster makes: all replicas must make the same. */
+static void begin_unnamed(struct cluster *cluster, char xid[64])
+{
+    json_t *data = cluster_must(cluster, "POST", "/transaction/begin", json_object());
+    snprintf(xid, 64, "%s", json_string_value(json_object_get(data, "xid")));
+    assert_true(strlen(xid) > 8);
+    json_decref(data);
+}
+
+/* One more voter. */
+static struct cluster_node *join(struct cluster *cluster)
+{
+    struct cluster_node *node = cluster_add(cluster);
+    char address[32], path[64];
+    snprintf(address, sizeof(address), "127.0.0.1:%u", node->raft);
+    cluster_start(cluster, node);
+    json_decref(cluster_must(cluster, "POST", "/cluster/members",
+                             json_pack("{s:i, s:s}", "id", (int)node->id, "address", address)));
+    snprintf(path, sizeof(path), "/cluster/members/%u/promote", node->id);
+    json_decref(cluster_must(cluster, "POST", path, NULL));
+    return node;
 }
 
 /* ---- back-up and restore ---- */
@@ -209,10 +234,8 @@ static void check_restored(const struct known *k)
     json_decref(cluster_must(&other, "POST", "/transaction/commit", json_pack("{s:s}", "xid", k->xid)));
     cluster_id(&other, id);
     assert_string_not_equal(id, k->cluster_id);
-    data = cluster_must(&other, "POST", "/transaction/begin", json_object());
-    const char *fresh = json_string_value(json_object_get(data, "xid"));
-    assert_int_not_equal(strncmp(fresh, k->xid, 8), 0); /* another cluster, another tag */
-    json_decref(data);
+    begin_unnamed(&other, xid);
+    assert_int_not_equal(strncmp(xid, k->xid, 8), 0); /* another cluster, another tag */
     assert_true(cluster_agrees(&other));
 }
 
@@ -257,7 +280,72 @@ static void a_backup_becomes_a_new_cluster(void **state)
         cluster_kill(&other.nodes[i]);
     cluster_start_all(&other); /* and it starts from its own log */
     assert_int_equal(cluster_tick(&other), 13);
+    struct cluster_node *fourth = join(&other); /* gets the image, then the log */
+    assert_true(cluster_log_has(fourth, "snapshot_installed"));
+    assert_int_equal(cluster_tick(&other), 14);
     assert_true(cluster_agrees(&other));
+    passed = true;
+}
+
+static void clusters_of_one_name_make_different_xids(void **state)
+{
+    char one_xid[64], other_xid[64];
+    (void)state;
+    cluster_init(&c, 1, NULL);
+    cluster_init(&other, 1, NULL);
+    cluster_start_all(&c);
+    cluster_start_all(&other);
+    begin_unnamed(&c, one_xid);
+    begin_unnamed(&other, other_xid);
+    assert_int_not_equal(strncmp(one_xid, other_xid, 8), 0);
+    passed = true;
+}
+
+/* ---- the download ---- */
+
+/* A large image to a client that stands still: the file loses its name under way, and nobody holds it in
+ * memory. */
+static void a_download_survives_newer_snapshots(void **state)
+{
+    static const char *const flags[] = {"--log-presize-mb", "1", NULL};
+    enum { ROWS = 64, ROW_BYTES = 512 * 1024 };
+    (void)state;
+    cluster_init(&c, 1, flags);
+    cluster_start_all(&c);
+    char *text = malloc(ROW_BYTES + 1), request[128], path[1100];
+    assert_non_null(text);
+    for (int i = 0; i < ROWS; i++) {
+        memset(text, 'a' + i % 26, ROW_BYTES);
+        text[ROW_BYTES] = 0;
+        json_decref(cluster_must(&c, "POST", "/transaction/begin",
+                                 json_pack("{s:i, s:s}", "timeoutMs", 0, "customData", text)));
+    }
+    json_t *taken = cluster_must(&c, "POST", "/cluster/snapshot", json_object());
+    long long size = number(taken, "size"), index = number(taken, "index");
+    snprintf(path, sizeof(path), "%s", json_string_value(json_object_get(taken, "path")));
+    json_decref(taken);
+    assert_true(size > (long long)ROWS * ROW_BYTES);
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(c.nodes[0].http), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+    snprintf(request, sizeof(request),
+             "GET /api/v1/cluster/snapshot/%lld HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", index);
+    assert_int_equal(write(fd, request, strlen(request)), (int)strlen(request));
+    ssize_t n = read(fd, text, 1000); /* it has begun */
+    assert_true(n > 0);
+    long long got = n;
+    for (int i = 0; i < 3; i++) {
+        cluster_tick(&c);
+        json_decref(cluster_must(&c, "POST", "/cluster/snapshot", json_object()));
+    }
+    assert_int_not_equal(access(path, F_OK), 0); /* no name any more */
+    while ((n = read(fd, text, ROW_BYTES)) > 0)
+        got += n;
+    close(fd);
+    free(text);
+    assert_true(got > size + 64 && got < size + 64 + 1000); /* the head, the cover, the image */
+    assert_int_equal(cluster_tick(&c), 4);
     passed = true;
 }
 
@@ -303,29 +391,16 @@ static void a_snapshot_that_is_gone_is_not_found(void **state)
 
 /* ---- a lost majority ---- */
 
-static struct cluster_node *join(uint32_t at_least)
-{
-    struct cluster_node *node = cluster_add(&c);
-    char address[32], path[64];
-    snprintf(address, sizeof(address), "127.0.0.1:%u", node->raft);
-    cluster_start(&c, node);
-    assert_true(node->id >= at_least);
-    json_decref(cluster_must(&c, "POST", "/cluster/members",
-                             json_pack("{s:i, s:s}", "id", (int)node->id, "address", address)));
-    snprintf(path, sizeof(path), "/cluster/members/%u/promote", node->id);
-    json_decref(cluster_must(&c, "POST", path, NULL));
-    return node;
-}
-
 static void a_survivor_recovers_and_grows_again(void **state)
 {
-    char said[2000], address[32];
+    char said[2000], address[32], before[64], after[64];
     struct cluster_node *survivor = &c.nodes[1];
     (void)state;
     cluster_init(&c, 3, NULL);
     cluster_start_all(&c);
     for (int i = 1; i <= 50; i++)
         assert_int_equal(cluster_tick(&c), i);
+    begin_unnamed(&c, before);
     assert_true(cluster_agrees(&c));
     for (int i = 0; i < 3; i++)
         cluster_kill(&c.nodes[i]);
@@ -335,7 +410,9 @@ static void a_survivor_recovers_and_grows_again(void **state)
         fail_msg("%s", said);
     cluster_start(&c, survivor);
     assert_int_equal(cluster_tick(&c), 51); /* alone, with all that was acknowledged */
-    struct cluster_node *fourth = join(4), *fifth = join(5);
+    begin_unnamed(&c, after);
+    assert_int_equal(strncmp(before, after, 8), 0); /* the same cluster */
+    struct cluster_node *fourth = join(&c), *fifth = join(&c);
     assert_int_equal(cluster_tick(&c), 52);
     assert_true(cluster_agrees(&c));
     for (int i = 0; i < 3; i += 2) { /* back from the dead, one at a time: two would be the old majority */
@@ -435,6 +512,8 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         T(a_backup_becomes_a_new_cluster),
         T(one_node_restores_alone),
+        T(clusters_of_one_name_make_different_xids),
+        T(a_download_survives_newer_snapshots),
         T(a_snapshot_that_is_gone_is_not_found),
         T(a_survivor_recovers_and_grows_again),
         T(a_dead_voter_is_replaced),
