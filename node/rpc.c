@@ -13,9 +13,7 @@
 #include <string.h>
 
 #include "address.h"
-#include "command.h"
-#include "frame.h"
-#include "node.h"
+#include "rpc_private.h"
 
 #define READ_BYTES         (64u * 1024)
 #define IN_BYTES_MAX       (ASSENT_FRAME_BYTES_MAX + FRAME_LENGTH_BYTES)
@@ -24,63 +22,10 @@
 #define WRITE_STALL_MS     30000
 #define SWEEP_MS           1000
 #define KEEPALIVE_S        60
-#define QUERY_SMALL_BYTES  192
-/* What stands before the result in a RESULT frame: list, kind, id, index, term. */
-#define RESULT_HEAD_BYTES 64
 
-struct rpc_connection {
-    uv_tcp_t tcp;
-    uv_write_t write;
-    struct rpc *rpc;
-    struct rpc_connection *next, *prev, *next_dirty;
-    uint8_t *in;
-    size_t in_size, in_capacity;
-    struct codec_writer out[2]; /* one gathers, the other is on its way */
+/* ---- lifetimes ---- */
 
-    unsigned gathering;
-    uint32_t in_flight;
-    uint64_t since_ms; /* opened, or the write under way began */
-    char peer[ADDRESS_TEXT_MAX];
-    bool greeted, writing, paused, dirty, ending, closing, closed;
-};
-
-/* One frame that waits for its answer. */
-struct rpc_call {
-    struct rpc_connection *connection;
-    struct rpc_call *next;
-    uint64_t id;
-    union {
-        struct raftlog_propose propose;
-        struct read_wait read;
-        struct tso_wait tso;
-    } wait;
-    uint8_t *query; /* `small` or from malloc */
-    size_t query_size;
-    uint8_t small[QUERY_SMALL_BYTES];
-};
-
-struct rpc_listener {
-    uv_tcp_t tcp;
-    struct rpc *rpc;
-    char address[ADDRESS_TEXT_MAX];
-};
-
-struct rpc {
-    struct node *node;
-    struct rpc_listener listener[CONFIG_LISTENERS_MAX];
-    uint32_t listeners, handles;
-    bool quiet, closing;
-    uv_timer_t sweep;
-    struct rpc_connection *connections, *dirty;
-    struct rpc_call *spare;
-    struct codec_arena frame_arena, command_arena;
-    struct rpc_metrics metrics;
-};
-
-/* ---- lifetimes
- * ------------------------------------------------------------------------------------------------------ */
-
-static void rpc_free_when_done(struct rpc *rpc)
+void rpc_free_when_done(struct rpc *rpc)
 {
     if (!rpc->closing || rpc->handles > 0 || rpc->metrics.in_flight > 0)
         return;
@@ -94,7 +39,7 @@ static void rpc_free_when_done(struct rpc *rpc)
     free(rpc);
 }
 
-static void connection_free_when_done(struct rpc_connection *c)
+void rpc_connection_free_when_done(struct rpc_connection *c)
 {
     if (!c->closed || c->in_flight > 0 || c->dirty)
         return;
@@ -110,7 +55,7 @@ static void on_connection_closed(uv_handle_t *handle)
     struct rpc *rpc = c->rpc;
     c->closed = true;
     rpc->handles--;
-    connection_free_when_done(c);
+    rpc_connection_free_when_done(c);
     rpc_free_when_done(rpc);
 }
 
@@ -126,23 +71,7 @@ static void connection_close(struct rpc_connection *c)
     uv_close((uv_handle_t *)&c->tcp, on_connection_closed);
 }
 
-static struct rpc_call *call_new(struct rpc_connection *c, uint64_t id)
-{
-    struct rpc *rpc = c->rpc;
-    struct rpc_call *call = rpc->spare;
-    if (call != NULL)
-        rpc->spare = call->next;
-    else if ((call = malloc(sizeof *call)) == NULL)
-        abort();
-    call->connection = c;
-    call->id = id;
-    call->query = NULL;
-    c->in_flight++;
-    rpc->metrics.in_flight++;
-    return call;
-}
-
-static void mark_dirty(struct rpc_connection *c)
+void rpc_mark_dirty(struct rpc_connection *c)
 {
     if (!c->dirty) {
         c->dirty = true;
@@ -150,274 +79,6 @@ static void mark_dirty(struct rpc_connection *c)
         c->rpc->dirty = c;
         node_wake(c->rpc->node);
     }
-}
-
-static void call_delete(struct rpc_call *call)
-{
-    struct rpc_connection *c = call->connection;
-    struct rpc *rpc = c->rpc;
-    if (call->query != NULL && call->query != call->small)
-        free(call->query);
-    call->next = rpc->spare;
-    rpc->spare = call;
-    c->in_flight--;
-    rpc->metrics.in_flight--;
-    if (c->closed)
-        connection_free_when_done(c);
-    else if (!c->closing && (c->paused || c->ending))
-        mark_dirty(c);
-    rpc_free_when_done(rpc);
-}
-
-/* ---- answers
- * -------------------------------------------------------------------------------------------------------- */
-
-/* The writer of a connection that still listens, NULL otherwise. */
-static struct codec_writer *writer(struct rpc_connection *c)
-{
-    if (c->closing)
-        return NULL;
-    mark_dirty(c);
-    return &c->out[c->gathering];
-}
-
-static void put_leader(struct node *node, struct codec_writer *w)
-{
-    char address[256];
-    if (node_leader_address(node, "rpc", address, sizeof address))
-        codec_cstr(w, address);
-    else
-        codec_nil(w);
-}
-
-static void put_failed(struct rpc_connection *c, uint64_t id, int code, const char *detail)
-{
-    struct codec_writer *w = writer(c);
-    c->rpc->metrics.failed++;
-    if (w == NULL)
-        return;
-    size_t mark = frame_open(w, FRAME_FAILED, id, 3);
-    codec_uint(w, (uint64_t)code);
-    if (detail != NULL && *detail != 0)
-        codec_cstr(w, detail);
-    else
-        codec_nil(w);
-    put_leader(c->rpc->node, w);
-    frame_close(w, mark);
-}
-
-static void put_result(struct rpc_connection *c, uint64_t id, uint64_t index, uint64_t term,
-                       struct assent_bytes result)
-{
-    if (result.size > ASSENT_FRAME_BYTES_MAX - RESULT_HEAD_BYTES) {
-        put_failed(c, id, ASSENT_TOO_LARGE, "the answer is larger than a frame; ask for fewer rows");
-        return;
-    }
-    struct codec_writer *w = writer(c);
-    if (w == NULL)
-        return;
-    size_t mark = frame_open(w, FRAME_RESULT, id, 3);
-    codec_uint(w, index);
-    codec_uint(w, term);
-    codec_raw(w, result);
-    frame_close(w, mark);
-}
-
-static void on_command(struct raftlog_propose *propose, int status, struct assent_bytes result)
-{
-    struct rpc_call *call = propose->data;
-    if (status == ASSENT_OK)
-        put_result(call->connection, call->id, propose->index, propose->term, result);
-    else
-        put_failed(call->connection, call->id, status, NULL);
-    call_delete(call);
-}
-
-static void run_query(struct rpc_connection *c, uint64_t id, uint64_t index, uint64_t term,
-                      struct assent_bytes query)
-{
-    struct node *node = c->rpc->node;
-    if (!node_sm_enter(node)) {
-        put_failed(c, id, ASSENT_BUSY, "a snapshot is being restored on this node");
-        return;
-    }
-    put_result(c, id, index, term, sm_query(node->sm, query));
-    node_sm_leave(node);
-}
-
-static void on_query(struct read_wait *wait, int status)
-{
-    struct rpc_call *call = wait->data;
-    if (status == ASSENT_OK && !call->connection->closing)
-        run_query(call->connection, call->id, wait->index, wait->term,
-                  (struct assent_bytes){call->query, call->query_size});
-    else if (status != ASSENT_OK)
-        put_failed(call->connection, call->id, status, NULL);
-    call_delete(call);
-}
-
-static void on_tso(struct tso_wait *wait, int status, uint64_t first)
-{
-    struct rpc_call *call = wait->data;
-    struct codec_writer *w = writer(call->connection);
-    if (status != ASSENT_OK) {
-        put_failed(call->connection, call->id, status, NULL);
-    } else if (w != NULL) {
-        size_t mark = frame_open(w, FRAME_TSO_OK, call->id, 3);
-        codec_uint(w, first);
-        codec_uint(w, wait->count);
-        codec_uint(w, wait->term);
-        frame_close(w, mark);
-    }
-    call_delete(call);
-}
-
-/* ---- frames
- * ---------------------------------------------------------------------------------------------------------
- */
-
-static void start_command(struct rpc_connection *c, uint64_t id, struct assent_bytes bytes)
-{
-    struct rpc *rpc = c->rpc;
-    struct command command;
-    char why[ARGUMENT_WHY_MAX] = "";
-    rpc->metrics.commands++;
-    int status = command_decode(&rpc->command_arena, bytes, false, true, &command, why, sizeof why);
-    if (status == ASSENT_OK) {
-        struct rpc_call *call = call_new(c, id);
-        call->wait.propose.data = call;
-        status = raftlog_propose(rpc->node->log, &call->wait.propose, bytes, on_command);
-        if (status == ASSENT_OK)
-            return;
-        call_delete(call);
-    }
-    put_failed(c, id, status, why);
-}
-
-static void start_query(struct rpc_connection *c, uint64_t id, struct assent_bytes bytes, bool stale)
-{
-    struct rpc *rpc = c->rpc;
-    struct command command;
-    char why[ARGUMENT_WHY_MAX] = "";
-    rpc->metrics.queries++;
-    int status = command_decode(&rpc->command_arena, bytes, true, true, &command, why, sizeof why);
-    if (status != ASSENT_OK) {
-        put_failed(c, id, status, why);
-        return;
-    }
-    if (stale) {
-        run_query(c, id, rpc->node->applied_index, rpc->node->term, bytes);
-        return;
-    }
-    struct rpc_call *call = call_new(c, id);
-    call->query = bytes.size <= sizeof call->small ? call->small : malloc(bytes.size);
-    if (call->query == NULL)
-        abort();
-    memcpy(call->query, bytes.base, bytes.size);
-    call->query_size = bytes.size;
-    call->wait.read.data = call;
-    read_gate_wait(&rpc->node->reads, &call->wait.read, on_query);
-}
-
-static void start_tso(struct rpc_connection *c, uint64_t id, uint64_t count, bool strict)
-{
-    struct rpc *rpc = c->rpc;
-    rpc->metrics.tso++;
-    if (count == 0 || count > ASSENT_COUNT_MAX) {
-        put_failed(c, id, ASSENT_INVALID, "the count of timestamps is out of range");
-        return;
-    }
-    struct rpc_call *call = call_new(c, id);
-    call->wait.tso.data = call;
-    int status = tso_service_wait(&rpc->node->tso, &call->wait.tso, (uint32_t)count, strict, on_tso);
-    if (status != ASSENT_OK) {
-        call_delete(call);
-        put_failed(c, id, status, NULL);
-    }
-}
-
-/* Nothing more is read; what is to be said is sent, then the connection ends. */
-static void end_connection(struct rpc_connection *c)
-{
-    c->ending = true;
-    uv_read_stop((uv_stream_t *)&c->tcp);
-    mark_dirty(c);
-}
-
-static void refuse(struct rpc_connection *c, uint64_t id, const char *why)
-{
-    c->rpc->metrics.malformed++;
-    log_write(&c->rpc->node->logger, LOG_WARNING, "rpc_refused", "peer=%s reason=%s", c->peer, why);
-    put_failed(c, id, ASSENT_PROTOCOL, why);
-    end_connection(c);
-}
-
-static void greet(struct rpc_connection *c, uint64_t id, const struct codec_node *list)
-{
-    struct node *node = c->rpc->node;
-    struct assent_bytes magic = codec_as_bytes(codec_at(list, 2));
-    if (magic.size != 6 || memcmp(magic.base, "assent", 6) != 0 ||
-        codec_as_uint(codec_at(list, 3)) != FRAME_VERSION) {
-        refuse(c, id, "this node speaks version 1 of the assent protocol");
-        return;
-    }
-    c->greeted = true;
-    struct raftlog_status status;
-    raftlog_status(node->log, &status);
-    struct codec_writer *w = writer(c);
-    size_t mark = frame_open(w, FRAME_WELCOME, id, 5);
-    codec_uint(w, FRAME_VERSION);
-    codec_uint(w, status.cluster_id);
-    codec_uint(w, node->config->id);
-    put_leader(node, w);
-    codec_bool(w, node->role == RAFTLOG_LEADER);
-    frame_close(w, mark);
-}
-
-static void pong(struct rpc_connection *c, uint64_t id)
-{
-    struct codec_writer *w = writer(c);
-    size_t mark = frame_open(w, FRAME_PONG, id, 2);
-    put_leader(c->rpc->node, w);
-    codec_bool(w, c->rpc->node->role == RAFTLOG_LEADER);
-    frame_close(w, mark);
-}
-
-static void on_frame(struct rpc_connection *c, enum frame_kind kind, uint64_t id,
-                     const struct codec_node *list)
-{
-    if (c->greeted == (kind == FRAME_HELLO)) {
-        refuse(c, id, "the first frame, and only that, is HELLO");
-        return;
-    }
-    if (kind != FRAME_HELLO && kind != FRAME_PING && c->rpc->node->state != NODE_RUNNING) {
-        put_failed(c, id, ASSENT_SHUTDOWN, NULL);
-        return;
-    }
-    switch (kind) {
-    case FRAME_HELLO:
-        greet(c, id, list);
-        return;
-    case FRAME_COMMAND:
-        start_command(c, id, codec_as_bytes(codec_at(list, 2)));
-        return;
-    case FRAME_QUERY:
-        start_query(c, id, codec_as_bytes(codec_at(list, 2)), codec_as_bool(codec_at(list, 3)));
-        return;
-    case FRAME_TSO:
-        start_tso(c, id, codec_as_uint(codec_at(list, 2)), codec_as_bool(codec_at(list, 3)));
-        return;
-    case FRAME_PING:
-        pong(c, id);
-        return;
-    case FRAME_WELCOME:
-    case FRAME_RESULT:
-    case FRAME_FAILED:
-    case FRAME_TSO_OK:
-    case FRAME_PONG:
-        break;
-    }
-    refuse(c, id, "a client does not send this frame");
 }
 
 /* Must this connection drain before it is read on? */
@@ -444,18 +105,17 @@ static void parse(struct rpc_connection *c)
         uint64_t id = 0;
         const struct codec_node *list;
         if (size < 0 || !frame_decode(&c->rpc->frame_arena, body, &kind, &id, &list)) {
-            refuse(c, id, size < 0 ? "the length of a frame is out of range" : "not a frame");
+            rpc_refuse(c, id, size < 0 ? "the length of a frame is out of range" : "not a frame");
             break;
         }
-        on_frame(c, kind, id, list);
+        rpc_on_frame(c, kind, id, list);
         done += (size_t)size;
     }
     memmove(c->in, c->in + done, c->in_size - done);
     c->in_size -= done;
 }
 
-/* ---- reading and writing
- * -------------------------------------------------------------------------------------------- */
+/* ---- reading and writing ---- */
 
 /* Room behind what is there.  It grows with what came, not with what a length promises. */
 static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
@@ -496,7 +156,7 @@ static void on_written(uv_write_t *write, int status)
         connection_close(c);
         return;
     }
-    mark_dirty(c);
+    rpc_mark_dirty(c);
 }
 
 /* Write what gathered: at once as far as the socket takes it, the rest by the loop. */
@@ -555,7 +215,7 @@ void rpc_turn(struct rpc *rpc)
         }
         if (c->ending && !c->writing && c->in_flight == 0)
             connection_close(c);
-        connection_free_when_done(c);
+        rpc_connection_free_when_done(c);
         c = next;
     }
 }
@@ -574,8 +234,7 @@ static void on_sweep(uv_timer_t *timer)
     }
 }
 
-/* ---- opening and closing
- * -------------------------------------------------------------------------------------------- */
+/* ---- opening and closing ---- */
 
 static void on_connection(uv_stream_t *server, int status)
 {
