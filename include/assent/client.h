@@ -305,6 +305,21 @@ int assent_txn_rollback(struct assent_client *client, const char *xid, const cha
 /* Status as text ("ACTIVE", "COMMITTING", "COMMITTED", ...), cut to `status_size` with its NUL. */
 int assent_txn_status(struct assent_client *client, const char *xid, char *status, size_t status_size);
 
+/* ---- freezes: named resources held by an ACTIVE transaction (docs/freeze.md)
+ * ------------------------------------------------------------------------------------------- */
+
+enum assent_freeze_mode { ASSENT_FREEZE_SHARED = 1, ASSENT_FREEZE_EXCLUSIVE = 2 };
+
+/* Freeze a resource for a transaction; returns when it is granted or cannot be.  ASSENT_OK: held until the
+ * transaction has ended, also when it was before; `*token` (may be NULL) is larger than every token granted
+ * earlier.  ASSENT_FROZEN: another transaction has it, still after `wait_ms` (0: do not wait; at most an
+ * hour).  ASSENT_DEADLOCK: those it would wait for wait for this transaction: roll back.  TXN_DECIDED,
+ * TXN_NOT_FOUND, LIMIT.  After an operating error the transaction may be in line or hold it: ask again. */
+int assent_freeze(struct assent_client *client, const char *xid, const char *resource,
+                  enum assent_freeze_mode mode, uint32_t wait_ms, uint64_t *token);
+/* Let it go before the end.  Nothing to let go is no error. */
+int assent_unfreeze(struct assent_client *client, const char *xid, const char *resource);
+
 /* ---- the asynchronous face
  * ---------------------------------------------------------------------------------- */
 

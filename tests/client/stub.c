@@ -106,6 +106,24 @@ static void failed(struct stub_conn *c, uint64_t id, int code)
     frame_close(&c->out, mark);
 }
 
+static const char *status_of(const struct stub *s)
+{
+    if (s->last_type == COMMAND_FREEZE && s->freezes != NULL)
+        return *s->freezes == 'W' ? "WAITING" : *s->freezes == 'T' ? "TIMED_OUT" : "GRANTED";
+    return s->last_type == COMMAND_VECTOR_RETIRE ? "RETIRED" : "COMMITTED";
+}
+
+/* What the next letter of the script says: (W)aiting, (T)imed out, (S)hared, (U)pgrade under way,
+ * e(X)clusive. */
+static void freeze_pairs(struct stub *s, struct codec_writer *w)
+{
+    char letter = s->last_type == COMMAND_FREEZE && s->freezes != NULL ? *s->freezes++ : 'T';
+    codec_pair_cstr(w, "mode", letter == 'X' ? "exclusive" : letter == 'S' || letter == 'U' ? "shared" : "");
+    codec_pair_cstr(w, "waitingFor", letter == 'W' || letter == 'U' ? "exclusive" : "");
+    codec_pair_uint(w, "token", 97);
+}
+static_assert((uint32_t)COMMAND_FREEZE == (uint32_t)QUERY_FREEZE, "asked and looked at by one script");
+
 /* RESULT with a map of everything the typed calls look for. */
 static void result(struct stub_conn *c, uint64_t id, int code, uint64_t value)
 {
@@ -116,7 +134,7 @@ static void result(struct stub_conn *c, uint64_t id, int code, uint64_t value)
     codec_list(w, 3);
     codec_uint(w, (uint64_t)code);
     if (code == ASSENT_OK) {
-        codec_map(w, 11);
+        codec_map(w, 14);
         codec_pair_uint(w, "value", value);
         codec_pair_uint(w, "first", value);
         codec_pair_uint(w, "client", value);
@@ -124,7 +142,8 @@ static void result(struct stub_conn *c, uint64_t id, int code, uint64_t value)
         codec_pair_uint(w, "lamport", value);
         codec_pair_uint(w, "epoch", 4);
         codec_pair_cstr(w, "xid", "tag-1");
-        codec_pair_cstr(w, "status", c->stub->last_type == COMMAND_VECTOR_RETIRE ? "RETIRED" : "COMMITTED");
+        codec_pair_cstr(w, "status", status_of(c->stub));
+        freeze_pairs(c->stub, w);
         codec_pair_cstr(w, "order", "CONCURRENT");
         for (int i = 0; i < 2; i++) {
             codec_cstr(w, i == 0 ? "vector" : "version");

@@ -45,6 +45,7 @@ struct stub {
     int refuse_session;  /* code for the next SESSION_OPEN */
     bool expire;         /* the session has expired: refuse it once */
     uint32_t tso_most;   /* grant at most so many a frame; 0: all */
+    const char *freezes; /* how a freeze stands, a letter an answer: stub.c */
     /* what was seen */
     int hellos, commands, queries, tsos, pings, session_opens, session_closes;
     uint32_t last_type;

@@ -233,6 +233,34 @@ static void every_transaction_call_has_its_command(void **state)
     assert_string_equal(status, "COMMI");
 }
 
+/* The letters are what the node answers, first to the freeze, then to each look at it. */
+static void a_freeze_returns_when_it_is_granted_or_cannot_be(void **state)
+{
+    static const struct {
+        enum assent_freeze_mode mode;
+        const char *answers;
+        int code;
+    } rows[] = {
+        {ASSENT_FREEZE_SHARED, "S", ASSENT_OK},      {ASSENT_FREEZE_SHARED, "X", ASSENT_OK},
+        {ASSENT_FREEZE_EXCLUSIVE, "X", ASSENT_OK},   {ASSENT_FREEZE_EXCLUSIVE, "WWX", ASSENT_OK},
+        {ASSENT_FREEZE_EXCLUSIVE, "UUX", ASSENT_OK}, {ASSENT_FREEZE_EXCLUSIVE, "US", ASSENT_FROZEN},
+        {ASSENT_FREEZE_SHARED, "WT", ASSENT_FROZEN},
+    };
+    struct world *w = *state;
+    static char answers[32];
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        strcat(answers, rows[i].answers);
+    w->stub.freezes = answers;
+    start_node(w);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint64_t token = 0;
+        assert_int_equal(assent_freeze(w->client, "x", "account:7", rows[i].mode, 1000, &token),
+                         rows[i].code);
+        assert_int_equal(token, rows[i].code == ASSENT_OK ? 97 : 0);
+    }
+    assert_int_equal(assent_unfreeze(w->client, "x", "account:7"), ASSENT_OK);
+}
+
 static void a_reply_is_the_callers_own(void **state)
 {
     struct world *w = *state;
@@ -297,6 +325,7 @@ int main(void)
         TEST(timestamps_of_many_threads_are_disjoint),
         TEST(every_clock_call_has_its_command),
         TEST(every_transaction_call_has_its_command),
+        TEST(a_freeze_returns_when_it_is_granted_or_cannot_be),
         TEST(a_reply_is_the_callers_own),
         TEST(closing_wakes_the_threads_that_wait),
         TEST(bad_options_open_nothing),
