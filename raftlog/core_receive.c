@@ -63,7 +63,9 @@ static int receive_piece(struct core *c, struct raft_message *m, const struct gu
     return rv;
 }
 
-/* Entries we do not hold yet must be acceptable to the application, or the leader's message is ignored. */
+/* Entries we do not hold yet must be acceptable to the application, or the leader's message is ignored, as if
+ * it had been lost.  The library repeats what is not acknowledged with every heartbeat, so a leader whose
+ * entries are refused is not heard at all: refused by a majority it loses its office. */
 static bool admitted(struct core *c, const struct guard_append *a)
 {
     for (uint32_t i = 0; i < a->n; i++) {

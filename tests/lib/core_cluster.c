@@ -84,6 +84,7 @@ struct cluster {
     struct node nodes[CLUSTER_NODES_MAX + 1];
     uint64_t now_us, seq, random;
     bool chaos;
+    uint32_t refused, accepts; /* commands of whose terms are not admitted, except by whom */
     struct event *heap;
     uint32_t heap_n, heap_capacity;
     struct committed *committed; /* by index */
@@ -519,9 +520,10 @@ static void io_apply(void *data, struct entry *const *entries, uint32_t count)
 
 static bool io_admit(void *data, const struct entry *entry)
 {
-    (void)data;
-    (void)entry;
-    return true;
+    const struct node *n = data;
+    const struct cluster *c = n->cluster;
+    return c->refused == 0 || c->refused == n->id || c->accepts == n->id ||
+           entry->term >= c->leaders_capacity || c->leaders[entry->term] / 1000 != c->refused;
 }
 
 static void io_servers(void *data, const struct raft_configuration *configuration)
@@ -1109,6 +1111,12 @@ void cluster_heal(struct cluster *c)
     for (uint32_t i = 1; i <= c->o.nodes; i++) {
         memset(c->nodes[i].cut, 0, sizeof c->nodes[i].cut);
     }
+}
+
+void cluster_refuse(struct cluster *c, uint32_t id, uint32_t except)
+{
+    c->refused = id;
+    c->accepts = except;
 }
 
 void cluster_chaos(struct cluster *c, bool on)

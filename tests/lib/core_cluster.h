@@ -67,6 +67,10 @@ void cluster_deliver(struct cluster *c, uint32_t to, const struct message *m);
 /* Freeze or thaw a node's disk: nothing becomes durable meanwhile. */
 void cluster_freeze_disk(struct cluster *c, uint32_t id, bool frozen);
 
+/* The others, but for `except`, do not admit commands of terms that node `id` leads, as if its clock ran
+ * ahead; 0: nobody's. */
+void cluster_refuse(struct cluster *c, uint32_t id, uint32_t except);
+
 /* ---- time */
 uint64_t cluster_now_ms(const struct cluster *c);
 void cluster_run(struct cluster *c, uint64_t ms);

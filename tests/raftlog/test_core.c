@@ -16,6 +16,11 @@ static bool has_leader(struct cluster *c, void *arg)
     return cluster_leader(c) != 0;
 }
 
+static bool other_leads(struct cluster *c, void *arg)
+{
+    return cluster_leader(c) != 0 && cluster_leader(c) != *(uint32_t *)arg;
+}
+
 static bool applied_everywhere(struct cluster *c, void *arg)
 {
     return cluster_applied_everywhere(c) >= *(uint64_t *)arg;
@@ -206,6 +211,48 @@ static void leadership_moves_where_it_is_sent(void **state)
     cluster_close(c);
 }
 
+/* As with a clock that runs ahead: its heartbeats would keep it in office for ever. */
+static void a_leader_whose_entries_are_refused_is_replaced(void **state)
+{
+    (void)state;
+    struct cluster *c = started(3, 3, 0);
+    replicate(c, 20);
+    uint32_t bad = cluster_leader(c);
+    uint64_t committed = cluster_committed(c);
+    cluster_refuse(c, bad, 0);
+    assert_int_equal(cluster_submit(c, bad, 1), 0);
+    assert_true(cluster_run_until(c, other_leads, &bad, 5000));
+    assert_true(cluster_committed(c) > committed);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(cluster_submit(c, cluster_leader(c), 1), 0);
+        cluster_run(c, 100);
+        assert_int_not_equal(cluster_leader(c), bad);
+    }
+    replicate(c, 20);
+    cluster_close(c);
+}
+
+/* One follower alone does not unseat a leader that the others accept, and comes back by itself. */
+static void a_single_refusing_follower_disturbs_nobody(void **state)
+{
+    (void)state;
+    struct cluster *c = started(3, 3, 0);
+    replicate(c, 20);
+    uint32_t leader = cluster_leader(c);
+    uint64_t term = cluster_status(c, leader).term;
+    cluster_refuse(c, leader, leader % 3 + 1);
+    for (int i = 0; i < 50; i++) {
+        assert_int_equal(cluster_submit(c, leader, 1), 0);
+        cluster_run(c, 100);
+        assert_int_equal(cluster_leader(c), leader);
+    }
+    assert_int_equal(cluster_status(c, leader).term, term);
+    cluster_refuse(c, 0, 0);
+    replicate(c, 20);
+    assert_int_equal(cluster_leader(c), leader);
+    cluster_close(c);
+}
+
 static bool submit_refused(struct cluster *c, void *arg)
 {
     return cluster_submit(c, *(uint32_t *)arg, 1) == ASSENT_BUSY;
@@ -308,6 +355,8 @@ int main(void)
         cmocka_unit_test(a_node_far_behind_gets_a_snapshot),
         cmocka_unit_test(nodes_join_are_promoted_demoted_and_removed),
         cmocka_unit_test(leadership_moves_where_it_is_sent),
+        cmocka_unit_test(a_leader_whose_entries_are_refused_is_replaced),
+        cmocka_unit_test(a_single_refusing_follower_disturbs_nobody),
         cmocka_unit_test(too_many_uncommitted_entries_are_refused),
         cmocka_unit_test(a_read_ends_when_no_leader_answers),
         cmocka_unit_test(two_voters_are_the_least_a_change_leaves),
