@@ -20,6 +20,7 @@
 #include "address.h"
 #include "executor.h"
 #include "http.h"
+#include "node_app.h"
 #include "rpc.h"
 
 #define MIB           (1024ull * 1024)
@@ -58,8 +59,7 @@ void node_sm_leave(struct node *node)
     pthread_mutex_unlock(&node->sm_mutex);
 }
 
-/* ---- adverts
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- adverts ---- */
 
 struct assent_bytes node_advert_get(struct assent_bytes advert, const char *key)
 {
@@ -105,8 +105,7 @@ bool node_leader_address(const struct node *node, const char *key, char *out, si
     return true;
 }
 
-/* ---- the end of a turn
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the end of a turn ---- */
 
 static void on_awake(uv_idle_t *idle)
 {
@@ -139,8 +138,6 @@ static void tell_role(struct node *node)
     requests_wake(&node->requests);
 }
 
-static void arm_due(struct node *node);
-
 static void on_turn(uv_check_t *check)
 {
     struct node *node = check->data;
@@ -149,7 +146,7 @@ static void on_turn(uv_check_t *check)
     node->awake_wanted = false;
     if (node->role_changed) {
         tell_role(node);
-        arm_due(node);
+        node_arm_due(node);
     }
     if (node->http != NULL)
         http_turn(node->http);
@@ -163,8 +160,7 @@ static void on_turn(uv_check_t *check)
         uv_idle_stop(&node->awake);
 }
 
-/* ---- time: what is due without anybody asking
- * -------------------------------------------------------------------------- */
+/* ---- time: what is due without anybody asking ---- */
 
 static void on_tick(struct raftlog_propose *req, int status, struct assent_bytes result)
 {
@@ -172,7 +168,7 @@ static void on_tick(struct raftlog_propose *req, int status, struct assent_bytes
     (void)result;
     struct node *node = req->data;
     node->tick_pending = false;
-    arm_due(node);
+    node_arm_due(node);
 }
 
 static void propose_tick(struct node *node)
@@ -198,11 +194,10 @@ static void on_due(uv_timer_t *timer)
     if (due_us <= node_now_us() && !node->tick_pending)
         uv_timer_start(&node->due_timer, on_due, TICK_RETRY_MS, 0);
     else
-        arm_due(node);
+        node_arm_due(node);
 }
 
-/* Wake when the next timer of the state is due; only a leader does. */
-static void arm_due(struct node *node)
+void node_arm_due(struct node *node)
 {
     if (node->role != RAFTLOG_LEADER || !node->ready || node->state > NODE_DRAINING || node->tick_pending) {
         node->due_us = INT64_MAX;
@@ -218,171 +213,7 @@ static void arm_due(struct node *node)
         uv_timer_start(&node->due_timer, on_due, wait_us > 0 ? (uint64_t)wait_us / 1000 + 1 : 0, 0);
 }
 
-/* ---- what raftlog calls
- * ---------------------------------------------------------------------------------------------- */
-
-/* The tag of generated xids is the raft cluster id: the one number all replicas share, joiners too, that two
- * clusters of one name do not.  It is agreed before any entry arrives, so no replica applies without it. */
-static void app_cluster(void *data, uint64_t cluster_id)
-{
-    struct node *node = data;
-    sm_set_cluster_tag(node->sm, cluster_id);
-    node->tagged = true;
-}
-
-static void app_apply(void *data, struct raftlog_command *commands, uint32_t n, uint64_t index)
-{
-    struct node *node = data;
-    assert(node->tagged);
-    if (n > node->batch_capacity) {
-        struct sm_command *batch = realloc(node->batch, n * sizeof *batch);
-        if (batch == NULL)
-            abort();
-        node->batch = batch;
-        node->batch_capacity = n;
-    }
-    for (uint32_t i = 0; i < n; i++) {
-        node->batch[i] = (struct sm_command){.index = commands[i].index,
-                                             .slot = commands[i].slot,
-                                             .time_us = commands[i].time_us,
-                                             .command = commands[i].command,
-                                             .awaited = commands[i].awaited};
-    }
-    sm_apply(node->sm, node->batch, n, index);
-    for (uint32_t i = 0; i < n; i++)
-        commands[i].result = node->batch[i].result;
-    node->applied_index = index;
-    if (node->log == NULL)
-        return; /* still opening */
-    arm_due(node);
-    if (node->executor != NULL)
-        executor_kick(node->executor);
-}
-
-static void *app_pin(void *data, uint64_t index)
-{
-    struct node *node = data;
-    assert(sm_applied_index(node->sm) == index);
-    return sm_pin(node->sm);
-}
-
-static int app_dump(void *data, void *pin, const char *path, struct raftlog_snapshot *out)
-{
-    struct node *node = data;
-    if (path == NULL) {
-        sm_unpin(node->sm, pin);
-        return ASSENT_OK;
-    }
-    return sm_dump(node->sm, pin, path, &out->size, &out->digest);
-}
-
-static int app_restore(void *data, const struct raftlog_snapshot *snapshot)
-{
-    struct node *node = data;
-    char err[512] = "";
-    pthread_mutex_lock(&node->sm_mutex);
-    int status = sm_restore(node->sm, snapshot->path, err, sizeof err);
-    pthread_mutex_unlock(&node->sm_mutex);
-    log_write(&node->logger, status == ASSENT_OK ? LOG_INFO : LOG_ERROR, "snapshot_restored",
-              "index=%llu size=%llu status=%s reason=%s", (unsigned long long)snapshot->index,
-              (unsigned long long)snapshot->size, assent_error_name(status), err);
-    return status;
-}
-
-static void app_role(void *data, enum raftlog_role role, uint64_t term, uint64_t leader, bool ready)
-{
-    static const char *const names[] = {"follower", "candidate", "leader", "stopped"};
-    struct node *node = data;
-    node->role = role;
-    node->term = term;
-    node->leader = leader;
-    node->ready = ready;
-    node->role_changed = true;
-    log_write(&node->logger, LOG_INFO, "role", "role=%s term=%llu leader=%llu ready=%d", names[role],
-              (unsigned long long)term, (unsigned long long)leader, ready);
-    node_wake(node);
-}
-
-static void app_post(void *data, uint64_t from, struct assent_bytes message)
-{
-    struct node *node = data;
-    forward_receive(&node->forward, from, message);
-}
-
-static void app_event(void *data, int level, const char *event, const char *details)
-{
-    struct node *node = data;
-    log_write(&node->logger, (enum log_level)level, event, "%s", details);
-}
-
-/* The replica cannot go on.  The state is rebuilt from log and snapshot at the next start. */
-static void app_broken(void *data, const char *reason)
-{
-    struct node *node = data;
-    log_write(&node->logger, LOG_ERROR, "broken", "reason=%s", reason);
-    _exit(NODE_EXIT_BROKEN);
-}
-
-#define FULL_BYTES MIB /* with less room left a failed write is told as what it most likely is */
-
-/* LMDB reports a write that was cut short by a full disk as EIO: look what it was. */
-static void state_broken(void *data, const char *sentence)
-{
-    struct node *node = data;
-    struct statvfs fs;
-    char reason[512];
-    bool full = statvfs(node->config->data, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES;
-    snprintf(reason, sizeof reason, "%s%s", sentence,
-             full ? "; the disk is full: make room, then start this node again" : "");
-    app_broken(node, reason);
-}
-
-/* ---- what the executor calls
- * ------------------------------------------------------------------------------------------ */
-
-/* A report of the executor's on its way into the log. */
-struct report {
-    struct raftlog_propose propose;
-    struct node *node;
-    void *ticket;
-};
-
-static void on_report(struct raftlog_propose *propose, int status, struct assent_bytes bytes)
-{
-    struct report *report = propose->data;
-    struct codec_arena arena;
-    struct result result = {.code = status};
-    codec_arena_init(&arena);
-    if (status == ASSENT_OK && !result_decode(&arena, bytes, &result))
-        result.code = ASSENT_MALFORMED;
-    codec_arena_close(&arena);
-    executor_reported(report->node->executor, report->ticket, result.code);
-    free(report);
-}
-
-static int report_propose(void *data, struct assent_bytes command, void *ticket)
-{
-    struct node *node = data;
-    struct report *report = malloc(sizeof *report);
-    if (report == NULL)
-        return ASSENT_NOMEM;
-    *report = (struct report){.propose.data = report, .node = node, .ticket = ticket};
-    int status = raftlog_propose(node->log, &report->propose, command, on_report);
-    if (status != ASSENT_OK)
-        free(report);
-    return status;
-}
-
-static void report_failed(void *data, const struct executor_failure *f)
-{
-    struct node *node = data;
-    log_write(&node->logger, LOG_WARNING, "branch_call_failed",
-              "txn=%.*s branch=%.*s op=%s attempt=%u err=%s", (int)f->xid.size, (const char *)f->xid.base,
-              (int)f->branch.size, (const char *)f->branch.base, f->op, f->attempt, f->error);
-}
-
-/* ---- stopping
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- stopping ---- */
 
 static void stop_poll(struct node *node);
 
@@ -482,8 +313,7 @@ void node_close(struct node *node)
     log_write(&node->logger, LOG_INFO, "stopped", "%s", "");
 }
 
-/* ---- opening
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- opening ---- */
 
 /* One process per data directory, before anything in it is touched: a state that was not closed cleanly is
  * thrown away at open. */
@@ -511,14 +341,13 @@ static int lock_directory(struct node *node, char *err, size_t err_size)
 static int open_state(struct node *node, char *err, size_t err_size)
 {
     char dir[1024];
-    sm_on_broken(state_broken, node);
+    sm_on_broken(node_app_state_broken, node);
     snprintf(dir, sizeof dir, "%s/state", node->config->data);
     if (mkdir(dir, 0750) != 0 && errno != EEXIST) {
         snprintf(err, err_size, "cannot make %.300s: %s", dir, strerror(errno));
         return ASSENT_IO;
     }
-    struct sm_config config = {.dir = dir,
-                               .map_bytes = node->config->state_map_gb * GIB};
+    struct sm_config config = {.dir = dir, .map_bytes = node->config->state_map_gb * GIB};
     int status = sm_open(&node->sm, &config, err, err_size);
     if (status == ASSENT_OK)
         node->applied_index = sm_applied_index(node->sm);
@@ -551,16 +380,7 @@ static int open_log(struct node *node, char *err, size_t err_size)
     config.min_free_bytes = c->min_free_mb * MIB;
     config.applied = node->applied_index;
     config.advert = (struct assent_bytes){(const uint8_t *)node->advert, strlen(node->advert)};
-    struct raftlog_app app = {.data = node,
-                              .apply = app_apply,
-                              .pin = app_pin,
-                              .dump = app_dump,
-                              .restore = app_restore,
-                              .role = app_role,
-                              .post = app_post,
-                              .event = app_event,
-                              .broken = app_broken,
-                              .cluster = app_cluster};
+    struct raftlog_app app = node_app(node);
     int status = raftlog_open(&node->log, node->loop, &config, &app, err, err_size);
     if (status != ASSENT_OK)
         node->log = NULL;
@@ -569,8 +389,7 @@ static int open_log(struct node *node, char *err, size_t err_size)
 
 static int open_executor(struct node *node)
 {
-    struct executor_config config = {
-        .loop = node->loop, .sm = node->sm, .data = node, .propose = report_propose, .failed = report_failed};
+    struct executor_config config = node_app_executor(node);
     return executor_open(&node->executor, &config);
 }
 
