@@ -71,10 +71,22 @@ static void describe(char *out, size_t size, const char *prefix, const char *tex
     out[n] = 0;
 }
 
+bool caller_answer_has(const struct caller_call *call, const char *word)
+{
+    return memmem(call->body, call->kept, word, strlen(word)) != NULL;
+}
+
+void caller_answer_text(const struct caller_call *call, int status, char *out, size_t size)
+{
+    char prefix[32];
+    snprintf(prefix, sizeof(prefix), "HTTP %d%s", status, call->kept > 0 ? ": " : "");
+    describe(out, size, prefix, call->body, call->kept);
+}
+
 static void call_done(struct caller_call *call, CURLcode result)
 {
     long status = 0;
-    char error[CALLER_ERROR_BYTES_MAX] = "", prefix[32];
+    char error[CALLER_ERROR_BYTES_MAX] = "";
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     bool cut = result == CURLE_WRITE_ERROR && call->total > CALLER_BODY_MAX; /* by us: the status had come */
     if (result != CURLE_OK && !cut) {
@@ -82,8 +94,7 @@ static void call_done(struct caller_call *call, CURLcode result)
         describe(error, sizeof(error), "", text, strlen(text));
         status = 0;
     } else if (status < 200 || status > 299) {
-        snprintf(prefix, sizeof(prefix), "HTTP %ld%s", status, call->kept > 0 ? ": " : "");
-        describe(error, sizeof(error), prefix, call->body, call->kept);
+        caller_answer_text(call, (int)status, error, sizeof(error));
     }
     call_end(call);
     call->cb(call, (int)status, error);

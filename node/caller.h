@@ -12,9 +12,11 @@
 #include "assent/types.h"
 
 #define CALLER_ERROR_BYTES_MAX 256
-#define CALLER_BODY_KEPT       1024          /* bytes of an answer that are kept for the error text */
-#define CALLER_BODY_MAX        (1024 * 1024) /* bytes of an answer after which the call is cut off */
-#define CALLER_HEADERS_MAX     96            /* of one call */
+#define CALLER_BODY_KEPT                                                                                     \
+    4096                                 /* bytes of an answer that are kept: for the error text, and to be  \
+                                          * searched by caller_answer_has() */
+#define CALLER_BODY_MAX    (1024 * 1024) /* bytes of an answer after which the call is cut off */
+#define CALLER_HEADERS_MAX 96            /* of one call */
 
 struct caller;
 struct caller_call;
@@ -59,6 +61,10 @@ void caller_close(struct caller *caller, void (*cb)(void *data), void *data);
  * followed. */
 int caller_post(struct caller *caller, struct caller_call *call, const struct caller_request *request,
                 caller_cb cb);
+/* During `cb`: do the kept bytes of the answer hold `word`? */
+bool caller_answer_has(const struct caller_call *call, const char *word);
+/* The beginning of the answer as a sentence in printable ASCII, as `error` has it. */
+void caller_answer_text(const struct caller_call *call, int status, char *out, size_t size);
 /* End a call at once: its connection is closed and its callback never fires. */
 void caller_drop(struct caller_call *call);
 

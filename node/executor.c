@@ -53,6 +53,11 @@ static struct assent_bytes call_branch(const struct call *c)
     return (struct assent_bytes){c->key + c->branch_at, c->branch_size};
 }
 
+static bool is_saga(enum sm_op op)
+{
+    return op == SM_OP_ACTION || op == SM_OP_COMPENSATE;
+}
+
 /* ---- one call ---- */
 
 static void call_free(struct call *c)
@@ -62,6 +67,11 @@ static void call_free(struct call *c)
     assert(*slot == c);
     *slot = c->next;
     ex->known--;
+    if (c->held) { /* what was passed over lies behind the place of the pass */
+        ex->pass_from_us = 0;
+        ex->in_pass = false;
+        ex->dirty = true;
+    }
     free(c->http);
     free(c);
     wake_in(ex, 0); /* the pass may have waited for room */
@@ -113,13 +123,16 @@ static void call_report(struct call *c)
     static const struct command_session none = {.kind = SESSION_NONE};
     struct executor *ex = c->ex;
     codec_writer_reset(&ex->report);
-    command_begin(&ex->report, COMMAND_BRANCH_REPORT, &none, 6);
+    bool saga = is_saga(c->op);
+    command_begin(&ex->report, COMMAND_BRANCH_REPORT, &none, saga ? 7 : 6);
     codec_text(&ex->report, call_xid(c));
     codec_text(&ex->report, call_branch(c));
     codec_uint(&ex->report, c->op);
     codec_uint(&ex->report, c->attempt);
-    codec_bool(&ex->report, c->success);
+    codec_bool(&ex->report, c->outcome == SM_OUTCOME_SUCCESS);
     codec_cstr(&ex->report, c->error);
+    if (saga)
+        codec_uint(&ex->report, c->outcome);
     c->state = CALL_REPORTING;
     ex->metrics.reporting++;
     if (ex->config.propose(ex->config.data, codec_written(&ex->report), c) == ASSENT_OK)
@@ -128,7 +141,7 @@ static void call_report(struct call *c)
     call_unreported(c);
 }
 
-static void call_finished(struct call *c, const char *error)
+static void call_finished(struct call *c, enum sm_outcome outcome, const char *error)
 {
     struct executor *ex = c->ex;
     struct host *h = c->host;
@@ -140,12 +153,12 @@ static void call_finished(struct call *c, const char *error)
     ex->metrics.latency_sum_us += (uint64_t)(took_us > 0 ? took_us : 0);
     ex->metrics.calls++;
     ex->metrics.in_flight--;
-    c->success = error[0] == 0;
+    c->outcome = outcome;
     snprintf(c->error, sizeof(c->error), "%s", error);
     c->host = NULL;
     h->calling--;
     host_update(ex, h);
-    if (!c->success) {
+    if (outcome != SM_OUTCOME_SUCCESS) {
         ex->metrics.failures++;
         struct executor_failure f = {call_xid(c), call_branch(c), sm_op_name(c->op), c->error, c->attempt};
         if (ex->config.failed != NULL)
@@ -155,12 +168,30 @@ static void call_finished(struct call *c, const char *error)
     wake_in(ex, 0); /* a slot is free */
 }
 
+/* What an answer means.  A saga's participant says more than yes and no; the first rule that fits wins (DTM's
+ * order): 425, 202 or ONGOING in the body; 409 or FAILURE in the body; 2xx; anything else is unknown. */
+static enum sm_outcome classify(const struct caller_call *http, enum sm_op op, int status, const char *error)
+{
+    if (is_saga(op) && status != 0) {
+        if (status == 425 || status == 202 || caller_answer_has(http, "ONGOING"))
+            return SM_OUTCOME_ONGOING;
+        if (status == 409 || caller_answer_has(http, "FAILURE"))
+            return SM_OUTCOME_FAILURE;
+    }
+    return error[0] == 0 ? SM_OUTCOME_SUCCESS : SM_OUTCOME_ERROR;
+}
+
 static void on_called(struct caller_call *http, int status, const char *error)
 {
-    (void)status;
     struct call *c = http->data;
+    char text[CALLER_ERROR_BYTES_MAX];
+    enum sm_outcome outcome = classify(http, c->op, status, error);
+    if (outcome != SM_OUTCOME_SUCCESS && error[0] == 0) { /* 2xx, but its body says otherwise */
+        caller_answer_text(http, status, text, sizeof(text));
+        error = text;
+    }
     c->http = NULL;
-    call_finished(c, error);
+    call_finished(c, outcome, error);
     free(http);
 }
 
@@ -224,7 +255,8 @@ static void call_start(struct call *c, struct host *h, const struct sm_work *wor
         return;
     free(c->http);
     c->http = NULL;
-    call_finished(c, rv == ASSENT_INVALID ? "the call cannot be made: bad URL or header" : "out of memory");
+    call_finished(c, SM_OUTCOME_ERROR,
+                  rv == ASSENT_INVALID ? "the call cannot be made: bad URL or header" : "out of memory");
 }
 
 /* ---- planning ---- */
@@ -290,6 +322,13 @@ static void pass(struct executor *ex)
         struct call **slot = table_slot(ex, work.xid, work.branch, work.op);
         if (*slot != NULL)
             continue;
+        if (work.op == SM_OP_COMPENSATE) { /* not while the action may still be at work */
+            struct call *action = *table_slot(ex, work.xid, work.branch, SM_OP_ACTION);
+            if (action != NULL) {
+                action->held = true;
+                continue;
+            }
+        }
         sm_work_load(sm, &ex->place, &work);
         struct host *h = host_get(ex, work.url);
         struct call *c = call_new(ex, slot, &ex->place, &work);

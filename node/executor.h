@@ -6,13 +6,17 @@
  * carries what a participant needs to recognise it:
  *
  *   Assent-Xid, Assent-Branch   the branch
- *   Assent-Op                   "confirm" or "cancel"
+ *   Assent-Op                   "confirm" or "cancel"; of a saga "action" or "compensate"
  *   Assent-Token                fencing token in decimal; larger for later decisions: refuse older ones
  *   Assent-Attempt              0 for the first call
  *   traceparent                 as given with the begin
  *
  * followed by the branch's own headers; the body is its payload.  Any 2xx answer is success, everything else
  * a failure that is tried again after the transaction's back-off.
+ *
+ * A saga's participant may say more: 409 or FAILURE in the body is a refusal for good, 425, 202 or ONGOING in
+ * the body says that the work is not done yet.  The compensation of a step never starts while this leader's
+ * call of its action is under way: it ends first, at its time limit at the latest.
  *
  * All on the loop thread. */
 #ifndef NODE_EXECUTOR_H

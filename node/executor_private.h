@@ -38,7 +38,8 @@ struct call {
     enum sm_op op;
     uint32_t attempt;
     int64_t started_us; /* monotonic */
-    bool success;
+    enum sm_outcome outcome;
+    bool held; /* the way back of the same branch waits for the end of this call */
     char error[CALLER_ERROR_BYTES_MAX];
     struct caller_call *http; /* while CALLING */
     uint32_t key_size;        /* of the place in the work index: due, xid, branch */

@@ -56,6 +56,8 @@ const struct route routes[] = {
     {"POST", "/transaction/branch", ROUTE_COMMAND, COMMAND_TXN_BRANCH, "Register a branch.", false},
     {"POST", "/transaction/commit", ROUTE_COMMAND, COMMAND_TXN_COMMIT, "Decide to commit.", false},
     {"POST", "/transaction/rollback", ROUTE_COMMAND, COMMAND_TXN_ROLLBACK, "Decide to roll back.", false},
+    {"POST", "/transaction/saga", ROUTE_COMMAND, COMMAND_SAGA_SUBMIT, "Submit a saga with all its steps.",
+     false},
     {"GET", "/transaction/status/{xid}", ROUTE_QUERY, QUERY_TXN_STATUS, "Status of a transaction.", false},
     {"GET", "/transaction/{xid}", ROUTE_QUERY, QUERY_TXN, "A transaction with its branches.", false},
     {"GET", "/transactions", ROUTE_QUERY, QUERY_TXN_LIST, "List transactions.", false},

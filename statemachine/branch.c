@@ -9,12 +9,17 @@
 
 #define BIT(n) (1u << (n))
 
-static const uint8_t branch_next[BRANCH_STATUS_NR] = {
-    [BRANCH_REGISTERED] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CANCELLING),
+static const uint16_t branch_next[BRANCH_STATUS_NR] = {
+    [BRANCH_REGISTERED] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CANCELLING) | BIT(BRANCH_EXECUTING),
     [BRANCH_CONFIRMING] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CONFIRMED),
     [BRANCH_CANCELLING] = BIT(BRANCH_CANCELLING) | BIT(BRANCH_CANCELLED),
+    [BRANCH_EXECUTING] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) | BIT(BRANCH_FAILED) |
+                         BIT(BRANCH_COMPENSATING), /* nobody knows whether it happened */
+    [BRANCH_EXECUTED] = BIT(BRANCH_COMPENSATING),
+    [BRANCH_FAILED] = BIT(BRANCH_COMPENSATING), /* it may have done a part */
+    [BRANCH_COMPENSATING] = BIT(BRANCH_COMPENSATING) | BIT(BRANCH_COMPENSATED),
 };
-static_assert(BRANCH_STATUS_NR <= 8, "branch_next holds one bit per status");
+static_assert(BRANCH_STATUS_NR <= 16, "branch_next holds one bit per status");
 
 /* What an operation makes of a branch. */
 static const struct {
@@ -24,15 +29,20 @@ static const struct {
 } ops[] = {
     [SM_OP_CONFIRM] = {"confirm", TXN_COMMITTING, BRANCH_CONFIRMING, BRANCH_CONFIRMED},
     [SM_OP_CANCEL] = {"cancel", TXN_ROLLING_BACK, BRANCH_CANCELLING, BRANCH_CANCELLED},
+    [SM_OP_ACTION] = {"action", TXN_RUNNING, BRANCH_EXECUTING, BRANCH_EXECUTED},
+    [SM_OP_COMPENSATE] = {"compensate", TXN_ROLLING_BACK, BRANCH_COMPENSATING, BRANCH_COMPENSATED},
 };
 static const char *const status_names[BRANCH_STATUS_NR] = {
-    [BRANCH_REGISTERED] = "REGISTERED", [BRANCH_CONFIRMING] = "CONFIRMING", [BRANCH_CONFIRMED] = "CONFIRMED",
-    [BRANCH_CANCELLING] = "CANCELLING", [BRANCH_CANCELLED] = "CANCELLED",
+    [BRANCH_REGISTERED] = "REGISTERED",     [BRANCH_CONFIRMING] = "CONFIRMING",
+    [BRANCH_CONFIRMED] = "CONFIRMED",       [BRANCH_CANCELLING] = "CANCELLING",
+    [BRANCH_CANCELLED] = "CANCELLED",       [BRANCH_EXECUTING] = "EXECUTING",
+    [BRANCH_EXECUTED] = "EXECUTED",         [BRANCH_FAILED] = "FAILED",
+    [BRANCH_COMPENSATING] = "COMPENSATING", [BRANCH_COMPENSATED] = "COMPENSATED",
 };
 
 const char *sm_op_name(enum sm_op op)
 {
-    assert(op == SM_OP_CONFIRM || op == SM_OP_CANCEL);
+    assert(op >= SM_OP_CONFIRM && op < SM_OP_NR);
     return ops[op].name;
 }
 
@@ -42,7 +52,17 @@ const char *branch_status_name(enum branch_status status)
     return status_names[status];
 }
 
-static void branch_move(struct branch_progress *p, enum branch_status to)
+enum branch_status branch_doing(enum sm_op op)
+{
+    return ops[op].doing;
+}
+
+enum branch_status branch_done(enum sm_op op)
+{
+    return ops[op].done;
+}
+
+void branch_move(struct branch_progress *p, enum branch_status to)
 {
     assert(p->status > 0 && p->status < BRANCH_STATUS_NR);
     assert(branch_next[p->status] & BIT(to));
@@ -52,8 +72,7 @@ static void branch_move(struct branch_progress *p, enum branch_status to)
 /* ---- checking a branch of a command
  * ---------------------------------------------------------------------------------- */
 
-/* Only http and https, and nothing that could end the request line early. */
-static bool url_ok(struct assent_bytes url)
+bool branch_url_ok(struct assent_bytes url)
 {
     static const char *const schemes[] = {"http://", "https://"};
     bool known = false;
@@ -106,7 +125,7 @@ static bool header_value_ok(struct assent_bytes value)
     return value.size <= ASSENT_URL_BYTES_MAX;
 }
 
-static int headers_check(struct apply *a, const struct codec_node *map)
+int branch_headers_check(struct apply *a, const struct codec_node *map)
 {
     for (uint32_t i = 0; i < codec_size(map); i++) {
         struct assent_bytes name = codec_as_bytes(codec_key_at(map, i));
@@ -123,6 +142,7 @@ int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, 
 {
     *p = (struct branch_plan){
         .registered_us = a->now_us,
+        .forward = SM_OP_CONFIRM,
         .name = codec_as_bytes(codec_at(args, TXN_BRANCH_BRANCH - skip)),
         .payload = codec_as_bytes(codec_at(args, TXN_BRANCH_PAYLOAD - skip)),
         .header_map = codec_at(args, TXN_BRANCH_HEADERS - skip),
@@ -132,17 +152,17 @@ int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, 
     p->url[SM_OP_CANCEL] = codec_as_bytes(codec_at(args, TXN_BRANCH_CANCEL_URL - skip));
     assert(p->name.size > 0 && p->name.size <= ASSENT_NAME_BYTES_MAX); /* by schema */
     for (int op = SM_OP_CONFIRM; op <= SM_OP_CANCEL; op++)
-        if (p->url[op].size > 0 && !url_ok(p->url[op]))
+        if (p->url[op].size > 0 && !branch_url_ok(p->url[op]))
             return refuse(a, ASSENT_INVALID, "%sUrl: http:// or https://, at most %d bytes, no spaces",
                           ops[op].name, ASSENT_URL_BYTES_MAX);
-    return headers_check(a, p->header_map);
+    return branch_headers_check(a, p->header_map);
 }
 
 /* ---- the plan in the store
  * ------------------------------------------------------------------------------------------- */
 
-enum { PLAN_FORMAT = 1, PROGRESS_FORMAT = 1 };
-enum { BRANCH_KEY_PLAN = 1, BRANCH_KEY_PROGRESS = 2, BRANCH_KEY_NAME = 3 };
+enum { PLAN_FORMAT = 1, PROGRESS_FORMAT = 1, PROGRESS_FORMAT_SAGA = 2 };
+enum { BRANCH_KEY_PLAN = 1, BRANCH_KEY_PROGRESS = 2, BRANCH_KEY_NAME = 3, BRANCH_KEY_EDGES = 4 };
 
 static struct store_key branch_key(struct assent_bytes xid, uint8_t kind, uint32_t ordinal)
 {
@@ -152,6 +172,11 @@ static struct store_key branch_key(struct assent_bytes xid, uint8_t kind, uint32
     key_u8(&k, kind);
     key_u64(&k, ordinal);
     return k;
+}
+
+struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal)
+{
+    return branch_key(xid, BRANCH_KEY_EDGES, ordinal);
 }
 
 static struct store_key name_key(struct assent_bytes xid, struct assent_bytes name)
@@ -178,7 +203,7 @@ static void plan_put(struct store_txn *store, struct assent_bytes xid, uint32_t 
 {
     size_t headers = headers_size(p->header_map);
     size_t room = 1 + 8 + 4 + row_bytes_size(p->name) + 1 + 4 + headers + row_bytes_size(p->payload);
-    for (int op = SM_OP_CONFIRM; op <= SM_OP_CANCEL; op++)
+    for (int op = (int)p->forward; op <= (int)p->forward + 1; op++)
         room += 1 + row_bytes_size(p->url[op]);
     uint8_t small[1024];
     struct row_writer w = {room <= sizeof(small) ? small : malloc(room), 0, room};
@@ -187,8 +212,8 @@ static void plan_put(struct store_txn *store, struct assent_bytes xid, uint32_t 
     row_put_u64(&w, (uint64_t)p->registered_us);
     row_put_u32(&w, p->timeout_ms);
     row_put_bytes(&w, p->name);
-    row_put_u8(&w, SM_OP_CANCEL); /* operations that follow */
-    for (int op = SM_OP_CONFIRM; op <= SM_OP_CANCEL; op++) {
+    row_put_u8(&w, 2); /* operations that follow */
+    for (int op = (int)p->forward; op <= (int)p->forward + 1; op++) {
         row_put_u8(&w, (uint8_t)op);
         row_put_bytes(&w, p->url[op]);
     }
@@ -220,7 +245,9 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
     p->name = row_take_bytes(&r);
     for (uint64_t n = row_take_u8(&r); n > 0; n--) {
         uint64_t op = row_take_u8(&r);
-        assert(op == SM_OP_CONFIRM || op == SM_OP_CANCEL);
+        assert(op >= SM_OP_CONFIRM && op < SM_OP_NR);
+        if (p->forward == 0)
+            p->forward = (enum sm_op)op;
         p->url[op] = row_take_bytes(&r);
     }
     p->headers = row_take_bytes(&r);
@@ -265,15 +292,15 @@ bool branch_same(struct store_txn *store, struct assent_bytes xid, uint32_t ordi
 {
     struct branch_plan there;
     return branch_plan_load(store, xid, ordinal, &there) && bytes_equal(there.name, p->name) &&
-           there.timeout_ms == p->timeout_ms &&
-           bytes_equal(there.url[SM_OP_CONFIRM], p->url[SM_OP_CONFIRM]) &&
-           bytes_equal(there.url[SM_OP_CANCEL], p->url[SM_OP_CANCEL]) &&
+           there.timeout_ms == p->timeout_ms && there.forward == p->forward &&
+           bytes_equal(there.url[p->forward], p->url[p->forward]) &&
+           bytes_equal(there.url[p->forward + 1], p->url[p->forward + 1]) &&
            bytes_equal(there.payload, p->payload) && headers_same(there.headers, p->header_map);
 }
 
 void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plan)
 {
-    assert(t->status == TXN_ACTIVE && t->branches < ASSENT_BRANCHES_MAX);
+    assert((t->status == TXN_ACTIVE || t->status == TXN_RUNNING) && t->branches < ASSENT_BRANCHES_MAX);
     uint32_t ordinal = t->branches++;
     plan_put(a->txn, xid, ordinal, plan);
     uint8_t room[4];
@@ -281,9 +308,9 @@ void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const s
     row_put_u32(&w, ordinal);
     struct store_key k = name_key(xid, plan->name);
     store_put(a->txn, STORE_BRANCHES, key_bytes(&k), row_written(&w));
-    if (plan->url[SM_OP_CONFIRM].size > 0)
+    if (plan->url[plan->forward].size > 0)
         t->confirmable++;
-    if (plan->url[SM_OP_CANCEL].size > 0)
+    if (plan->url[plan->forward + 1].size > 0)
         t->cancellable++;
 }
 
@@ -343,15 +370,22 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
     struct assent_bytes r;
     if (store_get(store, STORE_BRANCHES, key_bytes(&k), &r)) {
         uint64_t format = row_take_u8(&r);
-        assert(format == PROGRESS_FORMAT);
+        assert(format == (t->mode == TXN_MODE_SAGA ? PROGRESS_FORMAT_SAGA : PROGRESS_FORMAT));
         p->status = (enum branch_status)row_take_u8(&r);
         p->attempts = row_take_u32(&r);
         p->next_due_us = (int64_t)row_take_u64(&r);
         p->finished_us = (int64_t)row_take_u64(&r);
         p->error = row_take_bytes(&r);
+        if (format == PROGRESS_FORMAT_SAGA) {
+            p->action = (enum sm_outcome)row_take_u8(&r);
+            p->errors = row_take_u32(&r);
+            p->waiting = row_take_u32(&r);
+        }
         assert(r.size == 0);
         return;
     }
+    if (t->mode == TXN_MODE_SAGA)
+        return;
     enum sm_op op = decided_op(t);
     branch_move(p, ops[op].doing);
     if (plan->url[op].size == 0) {
@@ -362,23 +396,28 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
     }
 }
 
-static void progress_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
-                         const struct branch_progress *p)
+void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
+                         const struct txn *t, const struct branch_progress *p)
 {
-    uint8_t room[32 + TXN_ERROR_BYTES_MAX];
+    bool saga = t->mode == TXN_MODE_SAGA;
+    uint8_t room[48 + TXN_ERROR_BYTES_MAX];
     struct row_writer w = {room, 0, sizeof(room)};
-    row_put_u8(&w, PROGRESS_FORMAT);
+    row_put_u8(&w, saga ? PROGRESS_FORMAT_SAGA : PROGRESS_FORMAT);
     row_put_u8(&w, (uint8_t)p->status);
     row_put_u32(&w, p->attempts);
     row_put_u64(&w, (uint64_t)p->next_due_us);
     row_put_u64(&w, (uint64_t)p->finished_us);
     row_put_bytes(&w, p->error);
+    if (saga) {
+        row_put_u8(&w, (uint8_t)p->action);
+        row_put_u32(&w, p->errors);
+        row_put_u32(&w, p->waiting);
+    }
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
 }
 
-/* min(base * 2^attempt, cap), in microseconds. */
-static int64_t back_off_us(const struct txn *t, uint32_t attempt)
+int64_t branch_back_off_us(const struct txn *t, uint32_t attempt)
 {
     uint64_t ms = t->base_ms;
     for (uint32_t i = 0; i < attempt && ms < t->cap_ms; i++)
@@ -406,8 +445,8 @@ int branch_report(struct apply *a)
         return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
     if (!branch_find(a->txn, xid, name, &ordinal) || !branch_plan_load(a->txn, xid, ordinal, &plan))
         return refuse(a, ASSENT_BRANCH_NOT_FOUND, "no branch %.*s", (int)name.size, (const char *)name.base);
-    if (op != SM_OP_CONFIRM && op != SM_OP_CANCEL)
-        return refuse(a, ASSENT_INVALID, "op: confirm or cancel");
+    if (op != plan.forward && op != plan.forward + 1)
+        return refuse(a, ASSENT_INVALID, "op: %s or %s", ops[plan.forward].name, ops[plan.forward + 1].name);
     if (t.status != ops[op].during)
         return report_stale(a, "the transaction is not in that phase");
     branch_progress_load(a->txn, xid, ordinal, &t, &plan, &p);
@@ -415,6 +454,10 @@ int branch_report(struct apply *a)
         return report_stale(a, "the branch has answered already");
     if (p.attempts != arg_uint(c, BRANCH_REPORT_ATTEMPT, 0))
         return report_stale(a, "another attempt is due");
+    if (t.mode == TXN_MODE_SAGA) {
+        saga_report(a, xid, &t, ordinal, &plan, &p, (enum sm_op)op);
+        return ASSENT_OK;
+    }
 
     int64_t was_due_us = p.next_due_us;
     p.attempts++;
@@ -425,11 +468,11 @@ int branch_report(struct apply *a)
         /* the last error stays to be read */
     } else {
         branch_move(&p, ops[op].doing);
-        p.next_due_us = a->now_us + back_off_us(&t, p.attempts - 1);
+        p.next_due_us = a->now_us + branch_back_off_us(&t, p.attempts - 1);
         p.error = arg_bytes(c, BRANCH_REPORT_ERROR);
     }
     p.error = txn_shortened(p.error, TXN_ERROR_BYTES_MAX);
-    progress_put(a->txn, xid, ordinal, &p);
+    branch_progress_put(a->txn, xid, ordinal, &t, &p);
     work_clear(a->txn, was_due_us, xid, name);
     if (p.next_due_us != 0) {
         work_put(a->txn, p.next_due_us, xid, name, (enum sm_op)op, p.attempts, t.token, ordinal);

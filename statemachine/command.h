@@ -35,6 +35,7 @@ enum command_type {
     COMMAND_TXN_COMMIT = 50,
     COMMAND_TXN_ROLLBACK = 51,
     COMMAND_BRANCH_REPORT = 52,
+    COMMAND_SAGA_SUBMIT = 53, /* a whole saga in one command: begin, plan and go */
     COMMAND_FREEZE = 60,
     COMMAND_UNFREEZE = 61,
     COMMAND_NR = 62
@@ -178,7 +179,24 @@ enum {
     BRANCH_REPORT_OP,
     BRANCH_REPORT_ATTEMPT,
     BRANCH_REPORT_SUCCESS,
-    BRANCH_REPORT_ERROR
+    BRANCH_REPORT_ERROR,
+    BRANCH_REPORT_OUTCOME /* enum sm_outcome, of a saga's calls; absent: SUCCESS or ERROR by `success` */
+};
+/* As TXN_BEGIN up to the custom data. */
+enum {
+    SAGA_SUBMIT_STEPS = TXN_BEGIN_BRANCHES,
+    SAGA_SUBMIT_CONCURRENT,
+    SAGA_SUBMIT_ON_FAILURE,
+    SAGA_SUBMIT_RETRY_LIMIT
+};
+enum {
+    SAGA_STEP_BRANCH,
+    SAGA_STEP_ACTION_URL,
+    SAGA_STEP_COMPENSATE_URL,
+    SAGA_STEP_PAYLOAD,
+    SAGA_STEP_HEADERS,
+    SAGA_STEP_TIMEOUT_MS,
+    SAGA_STEP_AFTER
 };
 enum { QUERY_SEQUENCE_NAME };
 enum { QUERY_LAMPORT_CLOCK };

@@ -364,7 +364,7 @@ static void let_go_all(struct apply *a, struct assent_bytes xid, uint8_t bits)
 void freeze_follow(struct apply *a, struct assent_bytes xid, enum txn_status from, enum txn_status to)
 {
     bool ended = to == TXN_COMMITTED || to == TXN_ROLLED_BACK;
-    if (!ended && from != TXN_ACTIVE)
+    if (!ended && from != TXN_ACTIVE && from != TXN_RUNNING)
         return;
     if (store_count(a->txn, STORE_FREEZES) == 0) /* most clusters freeze nothing */
         return;
@@ -450,13 +450,13 @@ static void enqueue(struct apply *a, struct assent_bytes xid, struct assent_byte
     head->waiters++;
 }
 
-/* The transaction of a command, ACTIVE. */
+/* The transaction of a command: ACTIVE, or a RUNNING saga, whose steps may freeze what they work on. */
 static int active(struct apply *a, struct assent_bytes xid)
 {
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
         return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
-    if (t.status != TXN_ACTIVE)
+    if (t.status != TXN_ACTIVE && t.status != TXN_RUNNING)
         return refuse(a, ASSENT_TXN_DECIDED, "the transaction is %s", txn_status_name(t.status));
     return ASSENT_OK;
 }

@@ -184,18 +184,37 @@ static const struct field txn_branch_fields[] = {
     END,
 };
 /* A transaction without an xid gets one made of the cluster tag and its position in the log. */
+#define HEAD_FIELDS                                                                                          \
+    [TXN_BEGIN_XID] = XID("xid", 0), [TXN_BEGIN_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),                     \
+    [TXN_BEGIN_BUSINESS_TYPE] = NAME("businessType", 0), [TXN_BEGIN_BUSINESS_KEY] = NAME("businessKey", 0),  \
+    [TXN_BEGIN_TIMEOUT_MS] = UINT("timeoutMs", 0, TIME_MS_MAX),                                              \
+    [TXN_BEGIN_RETRY_BASE_MS] = UINT("retryBaseMs", 0, TIME_MS_MAX),                                         \
+    [TXN_BEGIN_RETRY_CAP_MS] = UINT("retryCapMs", 0, TIME_MS_MAX), [TXN_BEGIN_OWNER] = NAME("owner", 0),     \
+    [TXN_BEGIN_TRACEPARENT] = TEXT("traceparent", FIELD_VOLATILE, TRACEPARENT_BYTES_MAX),                    \
+    [TXN_BEGIN_CUSTOM_DATA] = JSON("customData", 0)
+
 static const struct field txn_begin_fields[] = {
-    [TXN_BEGIN_XID] = XID("xid", 0),
-    [TXN_BEGIN_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
-    [TXN_BEGIN_BUSINESS_TYPE] = NAME("businessType", 0),
-    [TXN_BEGIN_BUSINESS_KEY] = NAME("businessKey", 0),
-    [TXN_BEGIN_TIMEOUT_MS] = UINT("timeoutMs", 0, TIME_MS_MAX),
-    [TXN_BEGIN_RETRY_BASE_MS] = UINT("retryBaseMs", 0, TIME_MS_MAX),
-    [TXN_BEGIN_RETRY_CAP_MS] = UINT("retryCapMs", 0, TIME_MS_MAX),
-    [TXN_BEGIN_OWNER] = NAME("owner", 0),
-    [TXN_BEGIN_TRACEPARENT] = TEXT("traceparent", FIELD_VOLATILE, TRACEPARENT_BYTES_MAX),
-    [TXN_BEGIN_CUSTOM_DATA] = JSON("customData", 0),
+    HEAD_FIELDS,
     [TXN_BEGIN_BRANCHES] = OBJECTS("branches", 0, ASSENT_BRANCHES_MAX, branch_fields),
+    END,
+};
+/* A step without a name is called by its number, "01" for the first. */
+static const struct field saga_step_fields[] = {
+    [SAGA_STEP_BRANCH] = NAME("branch", 0),
+    [SAGA_STEP_ACTION_URL] = TEXT("actionUrl", 0, ASSENT_URL_BYTES_MAX),
+    [SAGA_STEP_COMPENSATE_URL] = TEXT("compensateUrl", 0, ASSENT_URL_BYTES_MAX),
+    [SAGA_STEP_PAYLOAD] = JSON("payload", 0),
+    [SAGA_STEP_HEADERS] = HEADERS("headers", 0),
+    [SAGA_STEP_TIMEOUT_MS] = UINT("timeoutMs", 0, UINT32_MAX),
+    [SAGA_STEP_AFTER] = {.name = "after", .kind = FIELD_LIST, .max = ASSENT_BRANCHES_MAX},
+    END,
+};
+static const struct field saga_submit_fields[] = {
+    HEAD_FIELDS,
+    [SAGA_SUBMIT_STEPS] = OBJECTS("steps", 0, ASSENT_BRANCHES_MAX, saga_step_fields),
+    [SAGA_SUBMIT_CONCURRENT] = BOOL("concurrent", 0),
+    [SAGA_SUBMIT_ON_FAILURE] = TEXT("onFailure", 0, WORD_BYTES_MAX),
+    [SAGA_SUBMIT_RETRY_LIMIT] = UINT("retryLimit", 0, UINT32_MAX - 1),
     END,
 };
 static const struct field txn_commit_fields[] = {[TXN_COMMIT_XID] = XID("xid", REQ), END};
@@ -211,6 +230,7 @@ static const struct field branch_report_fields[] = {
     [BRANCH_REPORT_ATTEMPT] = UINT("attempt", REQ, UINT32_MAX),
     [BRANCH_REPORT_SUCCESS] = BOOL("success", REQ),
     [BRANCH_REPORT_ERROR] = TEXT("error", 0, TEXT_BYTES_MAX),
+    [BRANCH_REPORT_OUTCOME] = UINT("outcome", 0, 4),
     END,
 };
 
@@ -254,6 +274,7 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_TXN_COMMIT] = {"txn_commit", txn_commit_fields, false},
     [COMMAND_TXN_ROLLBACK] = {"txn_rollback", txn_rollback_fields, false},
     [COMMAND_BRANCH_REPORT] = {"branch_report", branch_report_fields, true},
+    [COMMAND_SAGA_SUBMIT] = {"saga_submit", saga_submit_fields, false},
     [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
     [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };

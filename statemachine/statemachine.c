@@ -66,6 +66,7 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_TXN_COMMIT] = txn_commit,
     [COMMAND_TXN_ROLLBACK] = txn_rollback,
     [COMMAND_BRANCH_REPORT] = branch_report,
+    [COMMAND_SAGA_SUBMIT] = saga_submit,
     [COMMAND_FREEZE] = freeze,
     [COMMAND_UNFREEZE] = unfreeze,
 };

@@ -60,8 +60,16 @@ int64_t sm_next_due_us(const struct sm *sm);
 /* ---- due work: calls the leader's executor makes
  * ---------------------------------------------------------------------- */
 
-enum sm_op { SM_OP_CONFIRM = 1, SM_OP_CANCEL = 2 };
-const char *sm_op_name(enum sm_op op); /* "confirm", "cancel" */
+/* Numbers are stored and never reused.  TCC and XA confirm or cancel; a saga acts and compensates. */
+enum sm_op { SM_OP_CONFIRM = 1, SM_OP_CANCEL = 2, SM_OP_ACTION = 3, SM_OP_COMPENSATE = 4, SM_OP_NR };
+const char *sm_op_name(enum sm_op op); /* "confirm", "cancel", "action", "compensate" */
+/* What a call came to: done; refused for good; accepted and not done yet; nobody knows. */
+enum sm_outcome {
+    SM_OUTCOME_SUCCESS = 1,
+    SM_OUTCOME_FAILURE = 2,
+    SM_OUTCOME_ONGOING = 3,
+    SM_OUTCOME_ERROR = 4
+};
 
 /* One call of one branch operation.  All borrowed until sm_work_end(). */
 struct sm_work {

@@ -11,17 +11,18 @@
 
 #define BIT(n) (1u << (n))
 
-static const uint8_t txn_next[TXN_STATUS_NR] = {
+static const uint16_t txn_next[TXN_STATUS_NR] = {
     [TXN_ACTIVE] = BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK),
     [TXN_COMMITTING] = BIT(TXN_COMMITTED),
     [TXN_ROLLING_BACK] = BIT(TXN_ROLLED_BACK),
+    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_ROLLING_BACK),
 };
-static_assert(TXN_STATUS_NR <= 8, "txn_next holds one bit per status");
+static_assert(TXN_STATUS_NR <= 16, "txn_next holds one bit per status");
 
 static const char *const status_names[TXN_STATUS_NR] = {
     [TXN_ACTIVE] = "ACTIVE",       [TXN_PREPARING] = "PREPARING",       [TXN_COMMITTING] = "COMMITTING",
     [TXN_COMMITTED] = "COMMITTED", [TXN_ROLLING_BACK] = "ROLLING_BACK", [TXN_ROLLED_BACK] = "ROLLED_BACK",
-    [TXN_SUSPENDED] = "SUSPENDED",
+    [TXN_SUSPENDED] = "SUSPENDED", [TXN_RUNNING] = "RUNNING",
 };
 static const char *const mode_names[TXN_MODE_NR] = {
     [TXN_MODE_TCC] = "TCC", [TXN_MODE_XA] = "XA",           [TXN_MODE_SAGA] = "SAGA",
@@ -66,8 +67,10 @@ void txn_move(struct txn *t, enum txn_status to)
 /* ---- the head in the store
  * ------------------------------------------------------------------------------------------- */
 
-enum { TXN_FORMAT = 1, TXN_KEY_HEAD = 1, TXN_KEY_CUSTOM = 2 };
+/* A saga's head is longer. */
+enum { TXN_FORMAT = 1, TXN_FORMAT_SAGA = 2, TXN_KEY_HEAD = 1, TXN_KEY_CUSTOM = 2 };
 enum { TXN_HAS_CUSTOM = 1 };
+enum { SAGA_IS_CONCURRENT = 1, SAGA_HAS_EDGES = 2 };
 
 static struct store_key txn_key(struct assent_bytes xid, uint8_t kind)
 {
@@ -81,7 +84,7 @@ static struct store_key txn_key(struct assent_bytes xid, uint8_t kind)
 static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t size)
 {
     struct row_writer w = {room, 0, size};
-    row_put_u8(&w, TXN_FORMAT);
+    row_put_u8(&w, t->mode == TXN_MODE_SAGA ? TXN_FORMAT_SAGA : TXN_FORMAT);
     row_put_u8(&w, (uint8_t)t->status);
     row_put_u8(&w, (uint8_t)t->mode);
     row_put_u8(&w, (uint8_t)(t->custom ? TXN_HAS_CUSTOM : 0));
@@ -103,7 +106,26 @@ static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t
     row_put_bytes(&w, t->owner);
     row_put_bytes(&w, t->traceparent);
     row_put_bytes(&w, t->reason);
+    if (t->mode == TXN_MODE_SAGA) {
+        row_put_u8(&w, (uint8_t)((t->saga.concurrent ? SAGA_IS_CONCURRENT : 0) |
+                                 (t->saga.edges ? SAGA_HAS_EDGES : 0)));
+        row_put_u8(&w, (uint8_t)t->saga.on_failure);
+        row_put_u32(&w, t->saga.retry_limit);
+        row_put_u32(&w, t->saga.retries);
+        row_put_u32(&w, t->saga.cursor);
+    }
     return row_written(&w);
+}
+
+static void saga_decode(struct txn *t, struct assent_bytes *r)
+{
+    uint8_t flags = row_take_u8(r);
+    t->saga.concurrent = (flags & SAGA_IS_CONCURRENT) != 0;
+    t->saga.edges = (flags & SAGA_HAS_EDGES) != 0;
+    t->saga.on_failure = (enum saga_on_failure)row_take_u8(r);
+    t->saga.retry_limit = row_take_u32(r);
+    t->saga.retries = row_take_u32(r);
+    t->saga.cursor = row_take_u32(r);
 }
 
 static void txn_decode(struct txn *t, struct assent_bytes value)
@@ -112,7 +134,7 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     memcpy(t->raw, value.base, value.size);
     struct assent_bytes r = {t->raw, value.size};
     uint64_t format = row_take_u8(&r);
-    assert(format == TXN_FORMAT);
+    assert(format == TXN_FORMAT || format == TXN_FORMAT_SAGA);
     t->status = t->stored = (enum txn_status)row_take_u8(&r);
     t->mode = (enum txn_mode)row_take_u8(&r);
     t->custom = (row_take_u8(&r) & TXN_HAS_CUSTOM) != 0;
@@ -134,7 +156,11 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     t->owner = row_take_bytes(&r);
     t->traceparent = row_take_bytes(&r);
     t->reason = row_take_bytes(&r);
+    memset(&t->saga, 0, sizeof(t->saga));
+    if (format == TXN_FORMAT_SAGA)
+        saga_decode(t, &r);
     assert(r.size == 0);
+    assert((t->mode == TXN_MODE_SAGA) == (format == TXN_FORMAT_SAGA));
     assert(t->status > 0 && t->status < TXN_STATUS_NR);
     assert(t->mode > 0 && t->mode < TXN_MODE_NR);
 }
@@ -258,8 +284,7 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     t->stored = t->status;
 }
 
-/* What begin, commit, rollback and status answer. */
-static int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
+int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
 {
     codec_map(a->out, 10);
     codec_pair_text(a->out, "xid", xid);
@@ -289,17 +314,17 @@ static int txn_decided(struct apply *a, const struct txn *t)
  * -----------------------------------------------------------------------------------------------------------
  */
 
-/* The head a begin asks for, checked; borrows from the command. */
-static int begin_parse(struct apply *a, struct txn *t)
+int txn_parse(struct apply *a, struct txn *t, enum txn_mode absent)
 {
     const struct command *c = a->command;
     struct assent_bytes mode = arg_bytes(c, TXN_BEGIN_MODE);
-    *t = (struct txn){.status = TXN_ACTIVE, .mode = TXN_MODE_TCC, .created_us = a->now_us};
+    *t = (struct txn){.status = TXN_ACTIVE, .mode = absent, .created_us = a->now_us};
     if (mode.size > 0)
         t->mode = txn_mode_by_name(mode);
-    if (t->mode != TXN_MODE_TCC && t->mode != TXN_MODE_XA)
-        return refuse(a, ASSENT_INVALID, "mode: TCC or XA");
-    t->timeout_ms = arg_uint(c, TXN_BEGIN_TIMEOUT_MS, TXN_TIMEOUT_MS_DEFAULT);
+    bool saga = absent == TXN_MODE_SAGA;
+    if (saga ? t->mode != TXN_MODE_SAGA : t->mode != TXN_MODE_TCC && t->mode != TXN_MODE_XA)
+        return refuse(a, ASSENT_INVALID, saga ? "mode: SAGA" : "mode: TCC or XA");
+    t->timeout_ms = arg_uint(c, TXN_BEGIN_TIMEOUT_MS, saga ? 0 : TXN_TIMEOUT_MS_DEFAULT);
     t->base_ms = arg_uint(c, TXN_BEGIN_RETRY_BASE_MS, TXN_RETRY_BASE_MS_DEFAULT);
     t->cap_ms = arg_uint(c, TXN_BEGIN_RETRY_CAP_MS, TXN_RETRY_CAP_MS_DEFAULT);
     if (t->timeout_ms > TXN_TIMEOUT_MS_MAX)
@@ -328,6 +353,21 @@ static int name_order(const void *pa, const void *pb)
     return a->name.size < b->name.size ? -1 : a->name.size > b->name.size;
 }
 
+int txn_names_check(struct apply *a, const struct branch_plan *plans, uint32_t n)
+{
+    struct branch_plan *sorted = calloc(n, sizeof(*sorted));
+    int rv = ASSENT_OK;
+    assert(sorted != NULL);
+    memcpy(sorted, plans, n * sizeof(*sorted));
+    qsort(sorted, n, sizeof(*sorted), name_order);
+    for (uint32_t i = 1; i < n && rv == ASSENT_OK; i++)
+        if (bytes_equal(sorted[i - 1].name, sorted[i].name))
+            rv = refuse(a, ASSENT_INVALID, "branches: %.*s is there twice", (int)sorted[i].name.size,
+                        (const char *)sorted[i].name.base);
+    free(sorted);
+    return rv;
+}
+
 /* The branches of a begin, checked; `*plans` is the caller's to free also after a refusal. */
 static int begin_branches(struct apply *a, uint32_t *n, struct branch_plan **plans)
 {
@@ -339,27 +379,15 @@ static int begin_branches(struct apply *a, uint32_t *n, struct branch_plan **pla
     if (*n > ASSENT_BRANCHES_MAX)
         return refuse(a, ASSENT_LIMIT, "more than %d branches", ASSENT_BRANCHES_MAX);
     *plans = calloc(*n, sizeof(**plans));
-    struct branch_plan *sorted = calloc(*n, sizeof(*sorted));
-    assert(*plans != NULL && sorted != NULL);
+    assert(*plans != NULL);
     int rv = ASSENT_OK;
     for (uint32_t i = 0; i < *n && rv == ASSENT_OK; i++)
         rv = branch_parse(a, codec_at(list, i), TXN_BRANCH_BRANCH, &(*plans)[i]);
-    if (rv == ASSENT_OK) {
-        memcpy(sorted, *plans, *n * sizeof(*sorted));
-        qsort(sorted, *n, sizeof(*sorted), name_order);
-        for (uint32_t i = 1; i < *n && rv == ASSENT_OK; i++)
-            if (bytes_equal(sorted[i - 1].name, sorted[i].name))
-                rv = refuse(a, ASSENT_INVALID, "branches: %.*s is there twice", (int)sorted[i].name.size,
-                            (const char *)sorted[i].name.base);
-    }
-    free(sorted);
-    return rv;
+    return rv == ASSENT_OK ? txn_names_check(a, *plans, *n) : rv;
 }
 
-/* Is the transaction that has the xid what this begin asks for?  Times and the trace may differ: a retry has
- * its own. */
-static bool begin_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
-                       const struct branch_plan *plans, uint32_t n)
+bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
+              const struct branch_plan *plans, uint32_t n)
 {
     if (there->mode != t->mode || there->timeout_ms != t->timeout_ms || there->base_ms != t->base_ms ||
         there->cap_ms != t->cap_ms || there->begun != n || there->custom != t->custom ||
@@ -374,8 +402,8 @@ static bool begin_same(struct apply *a, struct assent_bytes xid, const struct tx
     return true;
 }
 
-static void begin_write(struct apply *a, struct assent_bytes xid, struct txn *t,
-                        const struct branch_plan *plans, uint32_t n)
+void txn_write(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plans,
+               uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++)
         branch_add(a, xid, t, &plans[i]);
@@ -386,7 +414,16 @@ static void begin_write(struct apply *a, struct assent_bytes xid, struct txn *t,
     }
     if (t->deadline_us != 0)
         timer_set(a->txn, t->deadline_us, TIMER_TXN, xid);
-    txn_save(a, xid, t);
+}
+
+struct assent_bytes txn_xid(struct apply *a, char made[33])
+{
+    struct assent_bytes xid = arg_bytes(a->command, TXN_BEGIN_XID);
+    if (xid.size > 0)
+        return xid;
+    snprintf(made, 33, "%08x0000%020llx", (unsigned)(a->cluster_tag & UINT32_MAX),
+             (unsigned long long)a->position);
+    return bytes_of(made);
 }
 
 /* Begin.  Without an xid one is made: cluster tag (8 hex digits), shard (4), position (20), which is 16 bytes
@@ -395,24 +432,20 @@ static void begin_write(struct apply *a, struct assent_bytes xid, struct txn *t,
 int txn_begin(struct apply *a)
 {
     char made[33];
-    struct assent_bytes xid = arg_bytes(a->command, TXN_BEGIN_XID);
-    if (xid.size == 0) {
-        snprintf(made, sizeof(made), "%08x0000%020llx", (unsigned)(a->cluster_tag & UINT32_MAX),
-                 (unsigned long long)a->position);
-        xid = bytes_of(made);
-    }
+    struct assent_bytes xid = txn_xid(a, made);
     struct txn t, there;
     struct branch_plan *plans = NULL;
     uint32_t n;
-    int rv = begin_parse(a, &t);
+    int rv = txn_parse(a, &t, TXN_MODE_TCC);
     if (rv != ASSENT_OK)
         return rv;
     rv = begin_branches(a, &n, &plans);
     if (rv == ASSENT_OK) {
         if (!txn_load(a->txn, xid, &there)) {
-            begin_write(a, xid, &t, plans, n);
+            txn_write(a, xid, &t, plans, n);
+            txn_save(a, xid, &t);
             txn_answer(a, xid, &t);
-        } else if (begin_same(a, xid, &there, &t, plans, n)) {
+        } else if (txn_same(a, xid, &there, &t, plans, n)) {
             txn_answer(a, xid, &there);
         } else {
             rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
@@ -458,10 +491,10 @@ int txn_branch(struct apply *a)
 /* ---- decide, finish
  * -------------------------------------------------------------------------------------------------- */
 
-static void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
+void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     assert(t->pending == 0);
-    txn_move(t, t->status == TXN_COMMITTING ? TXN_COMMITTED : TXN_ROLLED_BACK);
+    txn_move(t, t->status == TXN_ROLLING_BACK ? TXN_ROLLED_BACK : TXN_COMMITTED);
     t->finished_us = a->now_us;
     timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, xid);
 }
@@ -500,6 +533,8 @@ int txn_commit(struct apply *a)
         return txn_not_found(a, xid);
     if (t.status == TXN_ROLLING_BACK || t.status == TXN_ROLLED_BACK)
         return txn_decided(a, &t);
+    if (t.mode == TXN_MODE_SAGA)
+        return refuse(a, ASSENT_INVALID, "a saga commits when its last step is done");
     if (t.status == TXN_ACTIVE) {
         txn_decide(a, xid, &t, TXN_COMMITTING);
         txn_save(a, xid, &t);
@@ -529,6 +564,8 @@ int txn_rollback(struct apply *a)
         t.reason = txn_shortened(arg_bytes(a->command, TXN_ROLLBACK_REASON), TXN_REASON_BYTES_MAX);
         txn_decide(a, xid, &t, TXN_ROLLING_BACK);
         txn_save(a, xid, &t);
+    } else if (t.status == TXN_RUNNING) {
+        saga_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
     }
     return txn_answer(a, xid, &t);
 }
@@ -539,11 +576,15 @@ void txn_timer(struct apply *a, struct assent_bytes id)
 {
     struct txn t;
     bool there = txn_load(a->txn, id, &t);
-    assert(there && t.status == TXN_ACTIVE);
+    assert(there && (t.status == TXN_ACTIVE || t.status == TXN_RUNNING));
     /* `id` may be borrowed from the store: keep it over the writes below */
     struct store_key xid;
     key_init(&xid);
     key_tail(&xid, id);
+    if (t.status == TXN_RUNNING) {
+        saga_back(a, key_bytes(&xid), &t, bytes_of("timeout"));
+        return;
+    }
     t.reason = bytes_of("timeout");
     txn_decide(a, key_bytes(&xid), &t, TXN_ROLLING_BACK);
     txn_save(a, key_bytes(&xid), &t);

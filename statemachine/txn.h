@@ -1,5 +1,6 @@
 /* Global transactions and their branches as they stand in the store, and the moves they may make.
- * Private to statemachine/: txn.c (decisions), branch.c (participants), work.c (due calls), txn_query.c.
+ * Private to statemachine/: txn.c (decisions), branch.c (participants), saga.c (steps), work.c (due calls),
+ * txn_query.c.
  *
  *   ACTIVE --commit---> COMMITTING ---all confirmed---> COMMITTED        a decision, once logged, never
  * changes;
@@ -20,7 +21,13 @@
  *   TXN_INDEX  BUSINESS key 0 xid          transactions of a business key
  *   WORK       due xid 0 name              -> operation, attempt, token, ordinal
  *
- * Ordinals keep the order of registration, which a saga's steps and compensations will walk.  A decision
+ *   BRANCHES   xid 0 EDGES ordinal         of a concurrent saga: steps before it, steps behind it
+ *
+ * A saga (saga.c) has its own way: RUNNING --all steps executed--> COMMITTED, or --a step failed-->
+ * ROLLING_BACK
+ * --all compensated--> ROLLED_BACK.
+ *
+ * Ordinals keep the order of registration, which a saga's steps and compensations walk.  A decision
  * writes the head and one WORK row per branch that has something to call, and no branch rows: until the first
  * report a branch's status follows from the transaction's. */
 #ifndef STATEMACHINE_TXN_H
@@ -38,6 +45,7 @@ enum txn_status {
     TXN_ROLLING_BACK = 5,
     TXN_ROLLED_BACK = 6,
     TXN_SUSPENDED = 7, /* reserved: waits for an operator */
+    TXN_RUNNING = 8,   /* a saga on its way forward: it may still turn back */
     TXN_STATUS_NR
 };
 enum branch_status {
@@ -46,12 +54,17 @@ enum branch_status {
     BRANCH_CONFIRMED = 3,
     BRANCH_CANCELLING = 4,
     BRANCH_CANCELLED = 5,
+    BRANCH_EXECUTING = 6, /* its action is due or under way: it may have happened */
+    BRANCH_EXECUTED = 7,
+    BRANCH_FAILED = 8, /* its action was refused for good */
+    BRANCH_COMPENSATING = 9,
+    BRANCH_COMPENSATED = 10,
     BRANCH_STATUS_NR
 };
 enum txn_mode {
     TXN_MODE_TCC = 1,
     TXN_MODE_XA = 2,
-    TXN_MODE_SAGA = 3,     /* reserved, and so on */
+    TXN_MODE_SAGA = 3,
     TXN_MODE_AT = 4,       /* reserved */
     TXN_MODE_MESSAGE = 5,  /* reserved */
     TXN_MODE_WORKFLOW = 6, /* reserved */
@@ -75,8 +88,13 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name);
 #define TXN_TRACE_BYTES_MAX       256 /* W3C traceparent has 55 */
 #define TXN_REMOVE_ROWS           256 /* branch rows removed by one firing of the retention timer */
 
+struct branch_plan;
+
 /* ---- transactions: txn.c
  * --------------------------------------------------------------------------------------------- */
+
+/* When a step of a saga fails for good. */
+enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2 };
 
 /* The head, decoded.  The texts point into `raw`. */
 struct txn {
@@ -93,12 +111,39 @@ struct txn {
     uint64_t token; /* position of the deciding command, 0 before */
     uint64_t timeout_ms;
     uint64_t base_ms, cap_ms; /* back-off of failed calls */
+    struct {                  /* of mode SAGA; else zero */
+        bool concurrent;
+        bool edges; /* some steps name others they come after */
+        enum saga_on_failure on_failure;
+        uint32_t
+            retry_limit;  /* failed calls of actions that are made again, all steps together; 0: no limit */
+        uint32_t retries; /* of these, used */
+        uint32_t cursor;  /* not concurrent: the step under way, in either direction */
+    } saga;
     struct assent_bytes business_type, business_key, owner, traceparent, reason;
     uint8_t raw[128 + 3 * (4 + ASSENT_NAME_BYTES_MAX) + 4 + TXN_TRACE_BYTES_MAX + 4 + TXN_REASON_BYTES_MAX];
 };
 bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t);
 /* Write the head, keep index and counts right. */
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* The head that a begin or a submission asks for, checked; borrows from the command. */
+int txn_parse(struct apply *a, struct txn *t, enum txn_mode mode);
+/* The xid in the command, or one made of its position in `made`. */
+struct assent_bytes txn_xid(struct apply *a, char made[33]);
+/* Is the transaction that has the xid what this command asks for?  Times and the trace may differ: a retry
+ * has its own. */
+bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
+              const struct branch_plan *plans, uint32_t n);
+/* Write the first branches of a new transaction, its custom data and its deadline.  Does not save the head.
+ */
+void txn_write(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plans,
+               uint32_t n);
+/* No name twice. */
+int txn_names_check(struct apply *a, const struct branch_plan *plans, uint32_t n);
+/* What begin, commit, rollback and status answer.  ASSENT_OK. */
+int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t);
+/* All calls are done: to the end that follows from the status.  Does not save. */
+void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t);
 /* Custom data; empty when there is none.  Borrowed from the store. */
 struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid);
 /* Decode the head of a row met while walking TXNS; false: the row is something else. `xid` borrows from
@@ -113,6 +158,9 @@ struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
 /* How many transactions stand in (mode, status). */
 uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status status);
 
+/* Turn a running saga back, for a reason.  Saves. */
+void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+
 enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSINESS = 3 };
 
 /* ---- branches: branch.c
@@ -122,9 +170,10 @@ enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSIN
 struct branch_plan {
     int64_t registered_us;
     struct assent_bytes name, payload;
-    struct assent_bytes headers;               /* as stored: walk with sm_work_header() */
-    const struct codec_node *header_map;       /* as in the command */
-    struct assent_bytes url[SM_OP_CANCEL + 1]; /* by operation; empty: nothing to call */
+    struct assent_bytes headers;         /* as stored: walk with sm_work_header() */
+    const struct codec_node *header_map; /* as in the command */
+    enum sm_op forward;                  /* SM_OP_CONFIRM or SM_OP_ACTION; the way back is the next number */
+    struct assent_bytes url[SM_OP_NR];   /* by operation; empty: nothing to call */
     uint32_t timeout_ms;
 };
 bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
@@ -132,6 +181,9 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
 /* Take a branch from a command (`args`: the fields of TXN_BRANCH, the first `skip` of them left out) and
  * check what needs no state. */
 int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, struct branch_plan *p);
+/* http or https and nothing that could end the request line early; headers a branch may set. */
+bool branch_url_ok(struct assent_bytes url);
+int branch_headers_check(struct apply *a, const struct codec_node *map);
 /* False: no branch of that name. */
 bool branch_find(struct store_txn *store, struct assent_bytes xid, struct assent_bytes name,
                  uint32_t *ordinal);
@@ -145,10 +197,22 @@ struct branch_progress {
     int64_t next_due_us; /* of the next call; 0 when there is none */
     int64_t finished_us;
     struct assent_bytes error; /* of the last failed call; borrowed */
+    /* of a saga's step, else zero */
+    enum sm_outcome action; /* SUCCESS, FAILURE, or 0: unknown */
+    uint32_t errors;        /* of this operation, with a longer wait after each */
+    uint32_t waiting;       /* steps that must be done first */
 };
 /* Progress as it stands; derived from the transaction where nothing was reported yet. */
 void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                           const struct txn *t, const struct branch_plan *plan, struct branch_progress *p);
+
+void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
+                         const struct txn *t, const struct branch_progress *p);
+/* Move, asserted against the table. */
+void branch_move(struct branch_progress *p, enum branch_status to);
+enum branch_status branch_doing(enum sm_op op), branch_done(enum sm_op op);
+/* min(base * 2^attempt, cap), in microseconds. */
+int64_t branch_back_off_us(const struct txn *t, uint32_t attempt);
 
 /* Write a checked plan as the next branch of `t`; does not save `t`. */
 void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plan);
@@ -156,6 +220,33 @@ void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const s
 void branch_plan_calls(struct apply *a, struct assent_bytes xid, const struct txn *t, enum sm_op op);
 /* Remove up to `rows` rows of the transaction's branches.  True: none left. */
 bool branch_remove_some(struct store_txn *store, struct assent_bytes xid, uint32_t rows);
+
+/* ---- sagas: saga_plan.c checks and keeps the order of steps, saga.c walks it
+ * ------------------------------------------------------------------------------------------------ */
+
+/* The steps of a submission; close it also after a refusal. */
+struct saga_plan {
+    uint32_t n;
+    struct branch_plan *steps;
+    char (*names)[12];
+    uint32_t edges;
+    uint32_t *behind_at, *behind; /* steps behind step i: behind[behind_at[i]..behind_at[i + 1]] */
+};
+int saga_plan_parse(struct apply *a, struct txn *t, struct saga_plan *p);
+void saga_plan_close(struct saga_plan *p);
+/* Steps before step `i`, as the command names them. */
+const struct codec_node *saga_plan_before(const struct apply *a, uint32_t i);
+void saga_edges_put(struct apply *a, struct assent_bytes xid, const struct saga_plan *p);
+bool saga_edges_same(struct apply *a, struct assent_bytes xid, const struct saga_plan *p);
+/* The steps before (or behind) a step of a saga with edges.  Gives memory to free(). */
+uint32_t *saga_edges(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal, bool behind,
+                     uint32_t *n);
+
+/* What a call of a step came to; the report is the one that is due. */
+void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                 const struct branch_plan *plan, struct branch_progress *p, enum sm_op op);
+
+struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
 
 /* ---- due work: work.c
  * ------------------------------------------------------------------------------------------------ */

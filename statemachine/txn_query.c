@@ -40,7 +40,7 @@ static void write_head(struct codec_writer *out, struct assent_bytes xid, const 
 
 static size_t plan_size(const struct branch_plan *p)
 {
-    return p->payload.size + p->headers.size + p->url[SM_OP_CONFIRM].size + p->url[SM_OP_CANCEL].size +
+    return p->payload.size + p->headers.size + p->url[p->forward].size + p->url[p->forward + 1].size +
            TXN_ERROR_BYTES_MAX + ASSENT_NAME_BYTES_MAX + 256;
 }
 
@@ -66,11 +66,17 @@ static void write_branch(struct apply *a, struct assent_bytes xid, const struct 
     bool there = branch_plan_load(a->txn, xid, ordinal, &plan);
     assert(there);
     branch_progress_load(a->txn, xid, ordinal, t, &plan, &p);
-    codec_map(a->out, 12);
+    bool saga = t->mode == TXN_MODE_SAGA;
+    codec_map(a->out, saga ? 13 : 12);
     codec_pair_text(a->out, "branch", plan.name);
     codec_pair_cstr(a->out, "status", branch_status_name(p.status));
-    codec_pair_text(a->out, "confirmUrl", plan.url[SM_OP_CONFIRM]);
-    codec_pair_text(a->out, "cancelUrl", plan.url[SM_OP_CANCEL]);
+    codec_pair_text(a->out, saga ? "actionUrl" : "confirmUrl", plan.url[plan.forward]);
+    codec_pair_text(a->out, saga ? "compensateUrl" : "cancelUrl", plan.url[plan.forward + 1]);
+    if (saga)
+        codec_pair_cstr(a->out, "action",
+                        p.action == SM_OUTCOME_SUCCESS   ? "SUCCEEDED"
+                        : p.action == SM_OUTCOME_FAILURE ? "FAILED"
+                                                         : "UNKNOWN");
     codec_pair_json(a->out, "payload", plan.payload);
     codec_pair_uint(a->out, "timeoutMs", plan.timeout_ms);
     codec_pair_uint(a->out, "attempts", p.attempts);
@@ -98,11 +104,16 @@ int query_txn(struct apply *a)
     if (!txn_load(a->txn, xid, &t))
         return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
     uint32_t shown = branches_shown(a, xid, &t);
-    codec_map(a->out, HEAD_PAIRS + 4);
+    codec_map(a->out, HEAD_PAIRS + (t.mode == TXN_MODE_SAGA ? 7 : 4));
     write_head(a->out, xid, &t);
     codec_pair_text(a->out, "traceparent", t.traceparent);
     codec_pair_json(a->out, "customData", txn_custom(a->txn, xid));
     codec_pair_uint(a->out, "branchesOmitted", t.branches - shown);
+    if (t.mode == TXN_MODE_SAGA) {
+        codec_pair_bool(a->out, "concurrent", t.saga.concurrent);
+        codec_pair_cstr(a->out, "onFailure", t.saga.on_failure == SAGA_RETRY ? "retry" : "compensate");
+        codec_pair_uint(a->out, "retryLimit", t.saga.retry_limit);
+    }
     codec_cstr(a->out, "branches");
     codec_list(a->out, shown);
     for (uint32_t i = 0; i < shown; i++)

@@ -86,6 +86,10 @@ static void act(struct link *l, const char *path, size_t path_size)
 #define IS(name) (path_size == strlen(name) && memcmp(path, name, path_size) == 0)
     if (IS("/fail") || (IS("/once") && first)) {
         answer(l, "500 Oh", "", "no stock\n");
+    } else if (IS("/refuse")) {
+        answer(l, "409 Conflict", "", "no stock\n");
+    } else if (IS("/later") && first) {
+        answer(l, "200 OK", "", "{\"dtm_result\":\"ONGOING\"}");
     } else if (IS("/redirect")) {
         answer(l, "302 Found", "Location: /ok\r\n", "");
     } else if (IS("/garbage")) {

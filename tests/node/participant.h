@@ -1,6 +1,7 @@
 /* A scripted HTTP participant on the test's loop.  What it does follows from the path:
  *
  *   /ok  200   /fail  500 "no stock"   /once  500 for attempt 0, then 200   /redirect  302 to /ok
+ *   /refuse  409 "no stock"   /later  200 with ONGOING for attempt 0, then 200
  *   /hold  no answer before participant_release()   /garbage  bytes that are not HTTP   /close  closes
  *   /flood  200 with a body that never ends */
 #ifndef TESTS_PARTICIPANT_H

@@ -513,6 +513,82 @@ static void a_backlog_is_worked_off_in_order_of_time(void **state)
     assert_true(sm_next_work_us(w->h.sm) == INT64_MAX);
 }
 
+/* A saga of two steps, submitted. */
+static void submit(struct world *w, const char *first, const char *second)
+{
+    char args[1024];
+    snprintf(args, sizeof(args),
+             "{'xid':'t','retryBaseMs':100,'steps':["
+             "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok','payload':[1]},"
+             "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok'}]}",
+             w->p.port, first, w->p.port, w->p.port, second, w->p.port);
+    assert_int_equal(sm_run(&w->h, COMMAND_SAGA_SUBMIT, args), ASSENT_OK);
+    executor_kick(w->ex);
+}
+
+static bool stands(struct world *w, const char *status)
+{
+    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, "{'xid':'t'}"), ASSENT_OK);
+    return strcmp(sm_text(&w->h, "status"), status) == 0;
+}
+
+static void a_saga_goes_step_by_step(void **state)
+{
+    struct world *w = *state;
+    open_executor(w, 0, 0);
+    submit(w, "/ok", "/ok");
+    until(w, stands(w, "COMMITTED"));
+    assert_int_equal(w->p.requests, 2);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: action\r\n"));
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Branch: 02\r\n"));
+    assert_idle(w);
+}
+
+static void a_refused_step_takes_the_saga_back(void **state)
+{
+    struct world *w = *state;
+    open_executor(w, 0, 0);
+    submit(w, "/ok", "/refuse");
+    until(w, stands(w, "ROLLED_BACK"));
+    assert_string_equal(sm_text(&w->h, "reason"), "step 02: HTTP 409: no stock");
+    assert_int_equal(w->p.requests, 4);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: compensate\r\n"));
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Branch: 01\r\n"));
+    assert_idle(w);
+}
+
+static void an_unfinished_step_is_asked_again(void **state)
+{
+    struct world *w = *state;
+    open_executor(w, 0, 0);
+    submit(w, "/later", "/ok");
+    until(w, w->proposed == 1 && w->first == NULL);
+    assert_true(stands(w, "RUNNING"));
+    assert_string_equal(w->error, "HTTP 200: {\"dtm_result\":\"ONGOING\"}");
+    w->h.now_us += 200000;
+    executor_kick(w->ex);
+    until(w, stands(w, "COMMITTED"));
+    assert_int_equal(w->p.requests, 3);
+}
+
+static void a_compensation_waits_for_the_call_of_its_action(void **state)
+{
+    struct world *w = *state;
+    open_executor(w, 0, 0);
+    submit(w, "/hold", "/ok");
+    until(w, w->p.held == 1);
+    assert_int_equal(sm_run(&w->h, COMMAND_TXN_ROLLBACK, "{'xid':'t'}"), ASSENT_OK);
+    executor_kick(w->ex);
+    turns(w, 50);
+    assert_int_equal(w->p.requests, 1);
+    assert_true(stands(w, "ROLLING_BACK"));
+    participant_release(&w->p);
+    until(w, stands(w, "ROLLED_BACK"));
+    assert_int_equal(w->p.requests, 2);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: compensate\r\n"));
+    assert_idle(w);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -535,6 +611,10 @@ int main(void)
         T(closing_waits_for_outcomes),
         T(connections_are_kept_alive),
         T(a_backlog_is_worked_off_in_order_of_time),
+        T(a_saga_goes_step_by_step),
+        T(a_refused_step_takes_the_saga_back),
+        T(an_unfinished_step_is_asked_again),
+        T(a_compensation_waits_for_the_call_of_its_action),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

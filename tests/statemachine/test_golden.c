@@ -56,6 +56,14 @@ static const struct {
     {COMMAND_TXN_COMMIT, "{'xid':'x'}"},
     {COMMAND_TXN_ROLLBACK, "{'xid':'x','reason':'r'}"},
     {COMMAND_BRANCH_REPORT, "{'xid':'x','branch':'b','op':1,'attempt':2,'success':false,'error':'e'}"},
+    {COMMAND_BRANCH_REPORT,
+     "{'xid':'x','branch':'b','op':3,'attempt':2,'success':false,'error':'e','outcome':2}"},
+    {COMMAND_SAGA_SUBMIT,
+     "{'xid':'x','mode':'SAGA','businessType':'bt','businessKey':'bk','timeoutMs':60000,'retryBaseMs':100,"
+     "'retryCapMs':10000,'owner':'o','traceparent':'t','customData':{'a':[1]},'steps':[{'branch':'b',"
+     "'actionUrl':'http://h/a','compensateUrl':'http://h/c','payload':{'amount':5},'headers':{'k':'v'},"
+     "'timeoutMs':3000,'after':[1]},{'branch':'c'}],'concurrent':true,'onFailure':'compensate',"
+     "'retryLimit':3}"},
     {COMMAND_FREEZE, "{'xid':'x','resource':'account:7','mode':'shared','waitMs':2000}"},
     {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7'}"},
 };
@@ -146,10 +154,13 @@ static void commands_and_queries(void **state)
         struct assent_bytes b = sm_encode(&w, false, commands[i].type, NULL, commands[i].args);
         assert_int_equal(command_decode(&a, b, false, false, &c, why, sizeof why), ASSENT_OK);
         snprintf(name, sizeof name, "command/%s", command_schema(commands[i].type)->name);
+        if (i > 0 && commands[i].type == commands[i - 1].type) /* since then it has more fields */
+            snprintf(name + strlen(name), sizeof name - strlen(name), "/%u", codec_size(c.args));
         check(name, b);
-        known[commands[i].type] = true;
-        /* every field of the schema stands in the row */
-        assert_int_equal(codec_size(c.args), field_count(command_schema(commands[i].type)->fields));
+        /* every field of the schema stands in a row; rows from before a field was added stay */
+        uint32_t fields = field_count(command_schema(commands[i].type)->fields);
+        assert_true(codec_size(c.args) <= fields);
+        known[commands[i].type] = known[commands[i].type] || codec_size(c.args) == fields;
     }
     for (size_t i = 0; i < sizeof queries / sizeof queries[0]; i++) {
         struct assent_bytes b = sm_encode(&w, true, queries[i].type, NULL, queries[i].args);

@@ -251,6 +251,10 @@ static void write_value(struct codec_writer *w, const struct field *f, bool opti
         }
         return;
     case FIELD_LIST:
+        codec_list(w, n);
+        for (uint32_t i = 0; i < n; i++)
+            codec_uint(w, INT64_MAX);
+        return;
     case FIELD_OBJECTS:
         codec_list(w, n);
         for (uint32_t i = 0; i < n; i++)
@@ -375,6 +379,12 @@ static uint32_t invent(struct history *h, char *args, size_t size)
         {COMMAND_TXN_COMMIT, "{'xid':'x#1'}"},
         {COMMAND_TXN_ROLLBACK, "{'xid':'x#1','reason':'why'}"},
         {COMMAND_BRANCH_REPORT, "{'xid':'x#1','branch':'a','op':#0,'attempt':0,'success':true}"},
+        {COMMAND_SAGA_SUBMIT, "{'xid':'x#1','timeoutMs':#3,'steps':[{'actionUrl':'http://h/a',"
+                              "'compensateUrl':'http://h/c'},{},{'actionUrl':'http://h/#2'}]}"},
+        {COMMAND_SAGA_SUBMIT, "{'xid':'y#0','concurrent':true,'steps':[{'actionUrl':'http://h/a'},"
+                              "{'actionUrl':'http://h/b','compensateUrl':'http://h/c','after':[0]}]}"},
+        {COMMAND_BRANCH_REPORT, "{'xid':'y#0','branch':'01','op':3,'attempt':0,'success':true}"},
+        {COMMAND_BRANCH_REPORT, "{'xid':'y#0','branch':'02','op':3,'attempt':0,'success':false,'outcome':2}"},
         {COMMAND_SESSION_OPEN, "{'ttlMs':#3}"},
     };
     uint32_t row = below(&h->rng, sizeof forms / sizeof forms[0]);

@@ -2,3 +2,4 @@
 assent_test(test_txn test_txn.c LIBS sm_harness)
 assent_test(test_branch test_branch.c LIBS sm_harness)
 assent_test(test_work test_work.c LIBS sm_harness)
+assent_test(test_saga test_saga.c LIBS sm_harness)
