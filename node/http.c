@@ -4,11 +4,12 @@
  * request.c and suspends the connection; on_done() puts the exchange on the list of those to resume;
  * http_turn() resumes them together and lets MHD send.  A suspended connection has no timeout and notices
  * nothing, so the deadline belongs to request.c.  The failures: too large (413, early when the length is
- * announced), too slow (the sweep shuts the socket), too many connections (MHD refuses). */
+ * announced), too slow (the sweep shuts the socket), too many connections (closed as they come). */
 #include "http.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <microhttpd.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,10 +26,10 @@
 /* A body of unknown length that passes the limit is read and dropped up to this, then cut. */
 #define DROPPED_BYTES_MAX (4u * ASSENT_BODY_BYTES_MAX)
 /* A buffer larger than this is not kept for the next exchange. */
-#define KEPT_BYTES_MAX  (64u * 1024)
+#define KEPT_BYTES_MAX (64u * 1024)
 /* Memory of a back-up being streamed; one piece is read from the disk per turn. */
 #define STREAM_BLOCK_BYTES (256u * 1024)
-#define URI_SMALL_BYTES 256
+#define URI_SMALL_BYTES    256
 
 enum phase {
     PHASE_HEAD,      /* first call of the handler comes next */
@@ -150,6 +151,18 @@ static void connection_phase(struct connection *c, uint64_t now_ms, uint64_t lim
 
 /* ---- what MHD calls
  * ------------------------------------------------------------------------------------------------- */
+
+/* At its own limit MHD stops accepting, and clients wait for nothing: close what comes on top instead. */
+static enum MHD_Result admits(void *cls, const struct sockaddr *address, socklen_t size)
+{
+    struct http *http = cls;
+    (void)address;
+    (void)size;
+    if (http->metrics.connections < http->node->config->http_connections)
+        return MHD_YES;
+    http->metrics.refused++;
+    return MHD_NO;
+}
 
 static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
                           enum MHD_ConnectionNotificationCode code)
@@ -512,10 +525,9 @@ const char *http_address(const struct http *http)
 
 static bool listener_serve(struct listener *l)
 {
-    const struct config *config = l->http->node->config;
-    l->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, l->http,
-                                 MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
-                                 (unsigned int)config->http_connections, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+    l->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, admits, l->http, on_request,
+                                 l->http, MHD_OPTION_LISTEN_SOCKET, l->fd, MHD_OPTION_CONNECTION_LIMIT,
+                                 (unsigned int)INT_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                                  (size_t)CONNECTION_BYTES_MAX, MHD_OPTION_URI_LOG_CALLBACK, on_uri, l->http,
                                  MHD_OPTION_NOTIFY_COMPLETED, on_completed, l->http,
                                  MHD_OPTION_NOTIFY_CONNECTION, on_connection, l->http, MHD_OPTION_END);

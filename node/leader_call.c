@@ -102,8 +102,8 @@ static void on_take(struct raftlog_take *req, int status, const struct raftlog_s
     finish(call, &w);
 }
 
-/* A leader that has been deposed without knowing it would leave out what its successor has acknowledged, so the
- * round of a linearizable read comes first. */
+/* A leader that has been deposed without knowing it would leave out what its successor has acknowledged, so
+ * the round of a linearizable read comes first. */
 static void on_still_leader(struct raftlog_read *req, int status)
 {
     struct leader_call *call = req->data;

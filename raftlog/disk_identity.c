@@ -177,11 +177,8 @@ int disk_restore(struct disk *disk, uint64_t cluster_id, uint64_t node_id, uint6
 {
     struct snapshot_manifest copy = *manifest;
     struct op install = {.type = OP_INSTALL, .manifest = &copy};
-    struct op vote = {.type = OP_PUT,
-                      .next = &install,
-                      .record = RECORD_VOTE,
-                      .fields = {manifest->term, 0},
-                      .n = 2};
+    struct op vote = {
+        .type = OP_PUT, .next = &install, .record = RECORD_VOTE, .fields = {manifest->term, 0}, .n = 2};
     struct op identity = {.type = OP_PUT,
                           .next = &vote,
                           .record = RECORD_IDENTITY,

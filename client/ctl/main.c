@@ -23,8 +23,8 @@ static void help(void)
                  "local up [--nodes N] [--dir DIR] [-- FLAG...]",
                  "start a cluster on this machine, or what is missing of it", "local down [--wipe]",
                  "stop it; --wipe also removes its data", "local status", "its processes",
-                 "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node",
-                 "snapshot save FILE", "back the cluster up: take a snapshot, download and verify it",
+                 "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node", "snapshot save FILE",
+                 "back the cluster up: take a snapshot, download and verify it",
                  "snapshot restore FILE --id N --data DIR --cluster LIST",
                  "build a member of a new cluster from a back-up (assentd restore)",
                  "member replace OLD NEW ADDRESS", "put a new node in the place of a dead one; resumable");

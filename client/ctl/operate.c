@@ -121,7 +121,7 @@ static bool fetch(const struct ctl *ctl, const char *endpoint, const json_t *abo
                        status == 404 ? "it has no such snapshot (any more)" : curl_easy_strerror(rc));
     } else if (d->size != size + COVER_BYTES) {
         (void)snprintf(why, why_size, "%s: %llu bytes came, %llu were announced", endpoint,
-                       (unsigned long long)d->size, (unsigned long long)(size + COVER_BYTES));
+                       (unsigned long long)d->size, (unsigned long long)size + COVER_BYTES);
     } else if (crc == NULL || strtoul(crc, NULL, 16) != d->crc) {
         (void)snprintf(why, why_size, "%s: the checksum does not match", endpoint);
     } else {
@@ -246,6 +246,7 @@ struct replacement {
     long long from, to;
     const char *address;
     bool old_first; /* OLD, which is dead, must go before NEW may be promoted */
+    bool old_gone;  /* it was removed by this run */
 };
 
 static const json_t *member_of(const json_t *view, long long id)
@@ -255,6 +256,20 @@ static const json_t *member_of(const json_t *view, long long id)
     json_array_foreach(json_object_get(view, "nodes"), i, node)
     {
         if (json_integer_value(json_object_get(node, "id")) == id) {
+            return node;
+        }
+    }
+    return NULL;
+}
+
+static const json_t *member_at(const json_t *view, const char *address)
+{
+    size_t i;
+    json_t *node;
+    json_array_foreach(json_object_get(view, "nodes"), i, node)
+    {
+        const char *at = json_string_value(json_object_get(node, "raftAddress"));
+        if (at != NULL && strcmp(at, address) == 0) {
             return node;
         }
     }
@@ -286,21 +301,34 @@ static struct step choose(const struct replacement *r, const json_t *view)
 {
     struct step s = {.code = EXIT_DONE};
     const json_t *from = member_of(view, r->from), *to = member_of(view, r->to);
-    if (to == NULL && from == NULL) {
+    const json_t *there = member_at(view, r->address);
+    bool leads = from != NULL && json_integer_value(json_object_get(view, "leaderId")) == r->from;
+    if (to == NULL && from == NULL && !r->old_gone) {
         s.code = EXIT_REFUSED;
-        (void)fprintf(stderr, "assentctl: neither node %lld nor node %lld is a member\n", r->from, r->to);
-    } else if (to == NULL) {
+        (void)fprintf(
+            stderr,
+            "assentctl: neither node %lld nor node %lld is a member; if the old one has been removed "
+            "already, 'member add' and 'member promote' do the rest\n",
+            r->from, r->to);
+    } else if (to == NULL && there != NULL && there != from) {
+        s.code = EXIT_REFUSED;
+        (void)fprintf(stderr, "assentctl: node %lld is at %s\n",
+                      json_integer_value(json_object_get(there, "id")), r->address);
+    } else if (to == NULL && there != NULL && !leads) {
+        step_post(&s, "the new node takes the old one's address: removing the old node first", "remove",
+                  r->from);
+    } else if (to == NULL && !(leads && there != NULL)) {
         s.say = "adding the new node as a non-voter";
         s.verb = "add";
         (void)snprintf(s.path, sizeof s.path, BASE "/cluster/members");
         s.body = json_pack("{s:I, s:s}", "id", (json_int_t)r->to, "address", r->address);
-    } else if (strcmp(text_of(to, "raftAddress"), r->address) != 0) {
+    } else if (to != NULL && strcmp(text_of(to, "raftAddress"), r->address) != 0) {
         s.code = EXIT_REFUSED;
         (void)fprintf(stderr, "assentctl: node %lld is a member already, at %s\n", r->to,
                       text_of(to, "raftAddress"));
-    } else if (!json_is_true(json_object_get(to, "voter")) && !(r->old_first && from != NULL)) {
+    } else if (to != NULL && !json_is_true(json_object_get(to, "voter")) && !(r->old_first && from != NULL)) {
         step_post(&s, "waiting until it has caught up, then promoting it", "promote", r->to);
-    } else if (from != NULL && json_integer_value(json_object_get(view, "leaderId")) == r->from) {
+    } else if (leads) {
         s.say = "the old node leads: handing leadership to another";
         s.verb = "transfer";
         (void)snprintf(s.path, sizeof s.path, BASE "/cluster/transfer");
@@ -330,6 +358,7 @@ static bool take(const struct ctl *ctl, struct replacement *r, const json_t *vie
 {
     const json_t *from = member_of(view, r->from);
     api_call(ctl, "POST", s->path, s->body, true, a);
+    r->old_gone = r->old_gone || strcmp(s->verb, "remove") == 0;
     if (a->code == EXIT_DONE) {
         return true;
     }

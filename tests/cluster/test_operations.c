@@ -454,8 +454,9 @@ static uint32_t voters(bool *has, uint32_t id)
     return n;
 }
 
-/* `change`: another node leads between the addition and the rest. */
-static void replace_dead(bool change)
+/* `change`: another node leads between the addition and the rest.  `in_place`: the new one has the address of
+ * the old. */
+static void replace_dead(bool change, bool in_place)
 {
     char said[2000], at[512], old[16], fresh[16], address[32];
     bool has;
@@ -467,6 +468,8 @@ static void replace_dead(bool change)
     struct cluster_node *dead = leader == &c.nodes[0] ? &c.nodes[1] : &c.nodes[0];
     cluster_kill(dead);
     struct cluster_node *node = cluster_add(&c);
+    if (in_place)
+        node->raft = dead->raft;
     cluster_start(&c, node);
     snprintf(old, sizeof(old), "%u", dead->id);
     snprintf(fresh, sizeof(fresh), "%u", node->id);
@@ -497,13 +500,19 @@ static void replace_dead(bool change)
 static void a_dead_voter_is_replaced(void **state)
 {
     (void)state;
-    replace_dead(false);
+    replace_dead(false, false);
 }
 
 static void a_replacement_goes_on_under_another_leader(void **state)
 {
     (void)state;
-    replace_dead(true);
+    replace_dead(true, false);
+}
+
+static void a_new_node_takes_the_address_too(void **state)
+{
+    (void)state;
+    replace_dead(false, true);
 }
 
 int main(void)
@@ -518,6 +527,7 @@ int main(void)
         T(a_survivor_recovers_and_grows_again),
         T(a_dead_voter_is_replaced),
         T(a_replacement_goes_on_under_another_leader),
+        T(a_new_node_takes_the_address_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
