@@ -257,6 +257,7 @@ static void put_http(struct node *node, struct text *out)
     gauge(out, "http_connections", "Open HTTP connections.", h.connections);
     gauge(out, "http_in_flight", "HTTP requests under way.", h.exchanges);
     counter(out, "http_accepted_total", "HTTP connections accepted.", h.accepted);
+    counter(out, "http_refused_total", "HTTP connections refused at the limit.", h.refused);
     counter(out, "http_slow_closed_total", "HTTP connections closed because they were too slow.",
             h.slow_closed);
     gauge(out, "http_held", "Requests that wait for a leader.", node->requests.held);

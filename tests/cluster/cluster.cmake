@@ -4,7 +4,7 @@ add_library(test_cluster STATIC ${CMAKE_SOURCE_DIR}/tests/lib/cluster.c ${CMAKE_
 target_include_directories(test_cluster PUBLIC ${CMAKE_SOURCE_DIR}/tests/lib ${CMAKE_SOURCE_DIR}/client/demo)
 target_link_libraries(test_cluster PUBLIC PkgConfig::JANSSON Threads::Threads PRIVATE PkgConfig::LIBCURL PkgConfig::CMOCKA)
 
-foreach(subject failover partition clock_jump disk_trouble exactly_once nodes demo snapshot_install)
+foreach(subject failover partition clock_jump disk_trouble exactly_once hostile nodes demo snapshot_install)
     assent_test(test_${subject} test_${subject}.c LIBS test_cluster TIMEOUT 300 LABEL cluster)
     add_dependencies(test_${subject} assentd)
     set_tests_properties(test_${subject} PROPERTIES PROCESSORS 2)

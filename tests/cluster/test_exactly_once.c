@@ -235,11 +235,12 @@ struct coordinator {
 static bool txn_call(struct coordinator *k, struct endpoints *e, const char *path, json_t *body)
 {
     json_t *data;
-    bool ok = cluster_call(e, "POST", path, body, CLUSTER_PATIENCE_MS, &data, k->wrong, sizeof(k->wrong));
+    char error[600]; /* what retries found wrong does not count */
+    bool ok = cluster_call(e, "POST", path, body, CLUSTER_PATIENCE_MS, &data, error, sizeof(error));
     json_decref(body);
     json_decref(data);
-    if (ok)
-        k->wrong[0] = 0;
+    if (!ok)
+        memcpy(k->wrong, error, sizeof(error));
     return ok;
 }
 

@@ -209,9 +209,10 @@ void cluster_start(struct cluster *c, struct cluster_node *node)
         ARG(rpc);
     ARG("--insecure");
     if (node->join)
-        ARG("--join"), ARG("--raft-listen"), ARG(raft);
+        ARG("--join");
     else
         ARG("--cluster"), ARG(voters);
+    ARG("--raft-listen"), ARG(raft);
     if (c->name != NULL)
         ARG("--cluster-name"), ARG(c->name);
     for (const char *const *f = c->flags; f != NULL && *f != NULL; f++) {
