@@ -8,8 +8,8 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-#define FULL_BYTES (1024ull * 1024) /* with less room left a failed write is told as what it most likely is  \
-                                     */
+/* With less room left, a failed write is told as what it most likely is. */
+#define FULL_BYTES (1024ull * 1024)
 
 /* ---- what raftlog calls ---- */
 
