@@ -32,8 +32,7 @@ uint64_t client_next_id(struct assent_async *c, uint32_t slot)
     return ++c->generation << ID_SLOT_BITS | slot;
 }
 
-/* ---- deadlines: a binary heap
- * ------------------------------------------------------------------------------- */
+/* ---- deadlines: a binary heap ---- */
 
 static void heap_put(struct assent_async *c, uint32_t at, struct call *call)
 {
@@ -82,8 +81,7 @@ static void heap_remove(struct assent_async *c, struct call *call, uint32_t n)
     }
 }
 
-/* ---- a call's life
- * ------------------------------------------------------------------------------------------ */
+/* ---- a call's life ---- */
 
 static size_t call_bytes(const struct call *call)
 {
@@ -232,8 +230,7 @@ static void expire(struct assent_async *c, uint64_t now_ms)
     }
 }
 
-/* ---- the session
- * -------------------------------------------------------------------------------------------- */
+/* ---- the session ---- */
 
 /* Leave the session; what was certainly not carried out under it may start anew in the next one. */
 static void session_drop(struct assent_async *c)
@@ -309,8 +306,7 @@ static bool session_place(struct assent_async *c, struct call *call, struct code
     return true;
 }
 
-/* ---- sending
- * ------------------------------------------------------------------------------------------------ */
+/* ---- sending ---- */
 
 static void write_call(struct assent_async *c, struct call *call, struct codec_writer *w)
 {
@@ -389,8 +385,7 @@ void client_pump(struct assent_async *c)
     }
 }
 
-/* ---- answers
- * ------------------------------------------------------------------------------------------------ */
+/* ---- answers ---- */
 
 static void be_patient(struct assent_async *c)
 {
@@ -514,8 +509,7 @@ void client_frame(struct assent_async *c, enum frame_kind kind, uint64_t id, con
     c->body = (struct assent_bytes){NULL, 0};
 }
 
-/* ---- the loop
- * ----------------------------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
 static void handle_closed(uv_handle_t *handle);
 
@@ -644,8 +638,7 @@ void client_schedule(struct assent_async *c)
     }
 }
 
-/* ---- open, close, call
- * -------------------------------------------------------------------------------------- */
+/* ---- open, close, call ---- */
 
 void assent_options_init(struct assent_options *options)
 {

@@ -7,8 +7,7 @@
 /* Two commands whose fields begin alike are built by one function. */
 #define SAME(a, b) static_assert((int)(a) == (int)(b), "these fields stand at the same place")
 
-/* ---- numbers
- * ------------------------------------------------------------------------------------------------ */
+/* ---- numbers ---- */
 
 /* Run and read one number. */
 static int run_uint(struct assent_client *client, struct assent_request *r, const char *key, uint64_t *out)
@@ -63,8 +62,7 @@ int assent_clock_lamport_current(struct assent_client *client, const char *clock
     return run_uint(client, r, "value", value);
 }
 
-/* ---- stamps
- * ------------------------------------------------------------------------------------------------- */
+/* ---- stamps ---- */
 
 void assent_stamp_close(struct assent_stamp *stamp)
 {
@@ -148,8 +146,7 @@ static int run_order(struct assent_client *client, struct assent_request *r, enu
     return rc;
 }
 
-/* ---- vector clocks
- * ------------------------------------------------------------------------------------------ */
+/* ---- vector clocks ---- */
 
 /* tick, join, retire: a clock and one of its members. */
 static struct assent_request *member_request(uint32_t type, const char *clock, const char *node)
@@ -244,8 +241,7 @@ int assent_clock_vector_compare(struct assent_client *client, const char *clock,
     return run_order(client, r, order);
 }
 
-/* ---- versions
- * ----------------------------------------------------------------------------------------------- */
+/* ---- versions ---- */
 
 /* increment, resolve: a write by a node that had read `context`. */
 static struct assent_request *write_request(uint32_t type, const char *object, const char *node,
@@ -313,8 +309,7 @@ int assent_clock_version_compare(struct assent_client *client, const struct asse
     return run_order(client, r, order);
 }
 
-/* ---- timestamp events
- * --------------------------------------------------------------------------------------- */
+/* ---- timestamp events ---- */
 
 static int run_event(struct assent_client *client, struct assent_request *r, uint64_t *time_us,
                      uint64_t *lamport)

@@ -75,8 +75,7 @@ void assent_request_stale(struct assent_request *r, bool stale)
     r->stale = stale;
 }
 
-/* ---- setting
- * ------------------------------------------------------------------------------------------------ */
+/* ---- setting ---- */
 
 /* Store what `w` holds as the value of field `i`, or behind its members when `append`. */
 static int keep(struct assent_request *r, uint32_t i, struct codec_writer *w, bool append)
@@ -234,8 +233,7 @@ void request_vector(struct assent_request *r, uint32_t i, const struct assent_ve
     }
 }
 
-/* ---- encoding
- * ----------------------------------------------------------------------------------------------- */
+/* ---- encoding ---- */
 
 static void encode_field(const struct field *field, const struct request_field *f, struct codec_writer *w)
 {

@@ -95,8 +95,7 @@ const struct assent_value *assent_value_value(const struct assent_value *map, ui
     return there ? value_of(codec_value_at(node_of(map), i)) : NULL;
 }
 
-/* ---- JSON
- * --------------------------------------------------------------------------------------------------- */
+/* ---- JSON ---- */
 
 static void json_text(FILE *out, struct assent_bytes text)
 {
@@ -176,8 +175,7 @@ char *assent_value_json(const struct assent_value *v)
     return text;
 }
 
-/* ---- replies
- * ------------------------------------------------------------------------------------------------ */
+/* ---- replies ---- */
 
 void reply_from_code(struct assent_reply *reply, int code)
 {

@@ -64,8 +64,7 @@ static int take(struct arguments *a, const char *name, size_t size, struct argum
     return ASSENT_OK;
 }
 
-/* ---- where values are found
- * ----------------------------------------------------------------------------------------------- */
+/* ---- where values are found ---- */
 
 static int read_body(struct arguments *a, struct assent_bytes body)
 {
@@ -181,8 +180,7 @@ int arguments_read(struct arguments *a, const struct field *fields, const struct
     return status != ASSENT_OK || !source->use_body ? status : read_body(a, source->body);
 }
 
-/* ---- converting
- * --------------------------------------------------------------------------------------------------- */
+/* ---- converting ---- */
 
 static int write_json(struct arguments *a, struct codec_writer *w, const char *path, struct assent_bytes raw)
 {

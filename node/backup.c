@@ -61,8 +61,7 @@ bool backup_cover_decode(const uint8_t cover[BACKUP_COVER_BYTES], struct raftlog
            crc == crc32c(0, cover, BACKUP_COVER_BYTES - 4) && out->index > 0 && out->term > 0;
 }
 
-/* ---- assentd restore
- * ------------------------------------------------------------------------------------------------- */
+/* ---- assentd restore ---- */
 
 static void help(FILE *out)
 {

@@ -38,8 +38,7 @@ struct watch {
     curl_socket_t socket;
 };
 
-/* ---- libcurl asks, uv answers
- * ---------------------------------------------------------------------------------------- */
+/* ---- libcurl asks, uv answers ---- */
 
 static void call_end(struct caller_call *call)
 {
@@ -209,8 +208,7 @@ static void on_timer_closed(uv_handle_t *handle)
     handle_closed(handle->data);
 }
 
-/* ---- open, close
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- open, close ---- */
 
 int caller_open(struct caller **out, uv_loop_t *loop)
 {
@@ -256,9 +254,7 @@ void caller_close(struct caller *c, void (*cb)(void *data), void *data)
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
 
-/* ---- a call
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- a call ---- */
 
 static size_t on_body(char *data, size_t size, size_t n, void *user)
 {

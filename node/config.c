@@ -108,8 +108,7 @@ static const char *kind_hint(const struct option_def *o)
     return o->unit != NULL ? o->unit : o->kind == OPTION_UINT ? "number" : "text";
 }
 
-/* ---- setting one option
- * ------------------------------------------------------------------------------------------ */
+/* ---- setting one option ---- */
 
 static char *copy(const char *text)
 {
@@ -200,8 +199,7 @@ static uint64_t option_bit(const struct option_def *o)
     return 1ull << (o - options);
 }
 
-/* ---- the three sources
- * -------------------------------------------------------------------------------------------- */
+/* ---- the three sources ---- */
 
 static enum config_answer load_flags(struct config *config, int argc, char **argv, uint64_t *seen, char *err,
                                      size_t err_size)
@@ -392,8 +390,7 @@ static bool load_file(struct config *config, uint64_t *seen, char *err, size_t e
     return ok;
 }
 
-/* ---- what the values mean together
- * ---------------------------------------------------------------------------- */
+/* ---- what the values mean together ---- */
 
 static bool check_address(const char *option, const char *text, char *err, size_t err_size)
 {
@@ -564,8 +561,7 @@ void config_close(struct config *config)
     *config = (struct config){0};
 }
 
-/* ---- what people read
- * -------------------------------------------------------------------------------------------- */
+/* ---- what people read ---- */
 
 void config_help(FILE *out)
 {

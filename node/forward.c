@@ -48,8 +48,7 @@ void forward_close(struct forward *f)
     }
 }
 
-/* ---- writing
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 static void put_u32(struct text *t, uint32_t v)
 {
@@ -116,9 +115,7 @@ void forward_turn(struct forward *f)
     }
 }
 
-/* ---- asking
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- asking ---- */
 
 static struct forward_wait **find(struct forward *f, uint64_t id)
 {
@@ -190,8 +187,7 @@ void forward_abandon(struct forward *f, uint64_t leader)
     }
 }
 
-/* ---- performing for others
- * ------------------------------------------------------------------------------------------ */
+/* ---- performing for others ---- */
 
 static void send_answer(struct forward *f, uint64_t from, uint64_t id, int status, uint64_t index,
                         uint64_t term, struct assent_bytes result, const char *detail)
@@ -252,8 +248,7 @@ static void perform(struct forward *f, uint64_t from, uint64_t id, uint32_t spec
     }
 }
 
-/* ---- reading
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 static uint32_t get_u32(const uint8_t *b)
 {

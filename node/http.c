@@ -85,8 +85,7 @@ struct http {
     struct http_metrics metrics;
 };
 
-/* ---- exchanges
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- exchanges ---- */
 
 static struct exchange *exchange_new(struct http *http)
 {
@@ -149,8 +148,7 @@ static void connection_phase(struct connection *c, uint64_t now_ms, uint64_t lim
     c->limit_ms = limit_ms;
 }
 
-/* ---- what MHD calls
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what MHD calls ---- */
 
 /* At its own limit MHD stops accepting, and clients wait for nothing: close what comes on top instead. */
 static enum MHD_Result admits(void *cls, const struct sockaddr *address, socklen_t size)
@@ -420,8 +418,7 @@ static enum MHD_Result on_request(void *cls, struct MHD_Connection *mhd, const c
     return MHD_YES; /* called while suspended: nothing to do */
 }
 
-/* ---- the loop
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the loop ---- */
 
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
@@ -473,8 +470,7 @@ void http_turn(struct http *http)
     }
 }
 
-/* ---- opening and closing
- * -------------------------------------------------------------------------------------------- */
+/* ---- opening and closing ---- */
 
 static bool listener_bind(struct listener *l, const char *where, char *err, size_t err_size)
 {

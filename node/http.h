@@ -14,7 +14,7 @@ struct node;
 struct http_metrics {
     uint64_t connections; /* open now */
     uint64_t accepted, requests, slow_closed;
-    uint64_t refused; /* closed at once: http-connections were open */
+    uint64_t refused;   /* closed at once: http-connections were open */
     uint32_t exchanges; /* under way now */
 };
 

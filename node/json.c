@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- a bounded buffer
- * -------------------------------------------------------------------------------------------- */
+/* ---- a bounded buffer ---- */
 
 void text_init(struct text *t, size_t max)
 {
@@ -112,8 +111,7 @@ void text_printf(struct text *t, const char *format, ...)
     va_end(again);
 }
 
-/* ---- writing
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* Bytes of the UTF-8 sequence at `s`, 0 when it is not one (overlong forms and surrogates are none). */
 static size_t utf8_length(const uint8_t *s, size_t size)
@@ -248,8 +246,7 @@ void json_value(struct text *t, const struct codec_node *n)
     text_cstr(t, "null");
 }
 
-/* ---- raw pieces
- * -------------------------------------------------------------------------------------------------- */
+/* ---- raw pieces ---- */
 
 static bool is_space(char c)
 {

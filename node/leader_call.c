@@ -9,8 +9,7 @@
 #include "node.h"
 #include "routes.h"
 
-/* ---- answers as encoded results
- * ------------------------------------------------------------------------------------- */
+/* ---- answers as encoded results ---- */
 
 static void result_open(struct codec_writer *w, uint32_t pairs)
 {
@@ -116,8 +115,7 @@ static void on_still_leader(struct raftlog_read *req, int status)
         call->cb(call, status, (struct assent_bytes){NULL, 0}, NULL);
 }
 
-/* ---- starting
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- starting ---- */
 
 static int start_member(struct leader_call *call, uint32_t special, const struct codec_node *args)
 {

@@ -13,8 +13,7 @@ extern char **environ;
 
 #define EXIT_USAGE 64 /* sysexits: EX_USAGE */
 
-/* ---- assentd recover
- * -------------------------------------------------------------------------------------------------- */
+/* ---- assentd recover ---- */
 
 static void recover_help(FILE *out)
 {
@@ -81,8 +80,7 @@ static int recover(int argc, char **argv)
     return EXIT_SUCCESS;
 }
 
-/* ---- assentd
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- assentd ---- */
 
 static void on_signal(uv_signal_t *signal, int number)
 {

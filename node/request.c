@@ -46,8 +46,7 @@ static void move(struct request *r, enum request_state to)
     r->state = to;
 }
 
-/* ---- answers
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- answers ---- */
 
 void response_error(struct response *response, int code, struct assent_bytes detail)
 {
@@ -146,8 +145,7 @@ static void answer_stale(struct request *r)
     answer_query(r);
 }
 
-/* ---- decoding
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- decoding ---- */
 
 /* Limits of a special's arguments; those of commands are checked by command_decode(). */
 static int check_special(struct arguments *a, const struct codec_node *list)
@@ -269,9 +267,7 @@ static int decode(struct request *r, const struct request_input *input)
     return status != ASSENT_OK ? status : encode(r, &session);
 }
 
-/* ---- roads
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- roads ---- */
 
 static void request_tick(struct request *r);
 static void finish(struct request *r);
@@ -456,8 +452,7 @@ static void request_tick(struct request *r)
         finish(r);
 }
 
-/* ---- all requests of the node
- * ---------------------------------------------------------------------------------------- */
+/* ---- all requests of the node ---- */
 
 static void enlist(struct requests *rs, struct request *r)
 {

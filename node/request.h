@@ -41,9 +41,9 @@ struct response {
     uint64_t index, term;
     bool aged; /* a stale read */
     uint64_t age_ms;
-    bool retry_later; /* Retry-After: 1 */
-    char allow[64];   /* of 405 */
-    char *location;   /* of 307; from malloc, the door's to free; NULL: none */
+    bool retry_later;           /* Retry-After: 1 */
+    char allow[64];             /* of 405 */
+    char *location;             /* of 307; from malloc, the door's to free; NULL: none */
     struct response_file *file; /* from malloc, the door's to stream and free; NULL: `body` is all */
     struct text body;
 };

@@ -134,8 +134,7 @@ const struct field *route_fields(const struct route *route)
     return route_special_fields(route->type);
 }
 
-/* ---- finding a row
- * ------------------------------------------------------------------------------------------------ */
+/* ---- finding a row ---- */
 
 static int hex_digit(uint8_t c)
 {
@@ -238,8 +237,7 @@ int route_find(const char *method, struct assent_bytes path, struct route_match 
     return out->allow[0] ? ASSENT_METHOD : ASSENT_NO_ROUTE;
 }
 
-/* ---- the description
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the description ---- */
 
 static void put_object_schema(struct text *out, const struct field *fields);
 

@@ -97,8 +97,7 @@ void tso_service_close(struct tso_service *s)
     uv_close((uv_handle_t *)&s->timer, NULL);
 }
 
-/* ---- windows
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- windows ---- */
 
 static void on_window(struct raftlog_propose *req, int status, struct assent_bytes result)
 {
@@ -142,8 +141,7 @@ static void propose_window(struct tso_service *s)
     codec_writer_close(&w);
 }
 
-/* ---- grants
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- grants ---- */
 
 static void grant(struct tso_service *s)
 {

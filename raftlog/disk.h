@@ -74,8 +74,7 @@ int disk_recover(struct disk *disk, uint64_t node_id, struct assent_bytes config
 int disk_restore(struct disk *disk, uint64_t cluster_id, uint64_t node_id, uint64_t incarnation,
                  const struct snapshot_manifest *manifest, char *err, size_t err_size);
 
-/* ---- the writer thread
- * -------------------------------------------------------------------------------------------- */
+/* ---- the writer thread ---- */
 
 /* Each may be NULL.  Commits that end before the loop turns are told together: entries up to the newest,
  * once. */

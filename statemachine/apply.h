@@ -33,8 +33,7 @@ typedef int (*query_fn)(struct apply *a);
 #define refuse(a, code, ...) (apply_explain(a, __VA_ARGS__), (code))
 void apply_explain(struct apply *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- timers: (due, kind, id)
- * ------------------------------------------------------------------------------------------ */
+/* ---- timers: (due, kind, id) ---- */
 
 /* Timers fired before one command; the rest waits for the next command (a leader proposes TICK after TICK
  * while something is due), so that a million expiries never stop the loop in one go.  The same on every

@@ -69,8 +69,7 @@ void branch_move(struct branch_progress *p, enum branch_status to)
     p->status = to;
 }
 
-/* ---- checking a branch of a command
- * ---------------------------------------------------------------------------------- */
+/* ---- checking a branch of a command ---- */
 
 bool branch_url_ok(struct assent_bytes url)
 {
@@ -158,8 +157,7 @@ int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, 
     return branch_headers_check(a, p->header_map);
 }
 
-/* ---- the plan in the store
- * ------------------------------------------------------------------------------------------- */
+/* ---- the plan in the store ---- */
 
 enum { PLAN_FORMAT = 1, PROGRESS_FORMAT = 1, PROGRESS_FORMAT_SAGA = 2 };
 enum { BRANCH_KEY_PLAN = 1, BRANCH_KEY_PROGRESS = 2, BRANCH_KEY_NAME = 3, BRANCH_KEY_EDGES = 4 };
@@ -352,8 +350,7 @@ bool branch_remove_some(struct store_txn *store, struct assent_bytes xid, uint32
     return none;
 }
 
-/* ---- progress and reports
- * -------------------------------------------------------------------------------------------- */
+/* ---- progress and reports ---- */
 
 static enum sm_op decided_op(const struct txn *t)
 {

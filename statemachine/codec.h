@@ -24,8 +24,7 @@
  * hostile buffer can make us allocate to about 24 MB. */
 #define CODEC_NODES_MAX (1u << 20)
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- writing ---- */
 
 /* A growable buffer with a packer; reusable.  Out of memory aborts the process (small, bounded data). */
 struct codec_writer {
@@ -63,8 +62,7 @@ void codec_pair_text(struct codec_writer *w, const char *key, struct assent_byte
 void codec_pair_cstr(struct codec_writer *w, const char *key, const char *v);
 void codec_pair_json(struct codec_writer *w, const char *key, struct assent_bytes v); /* empty: nil */
 
-/* ---- reading
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- reading ---- */
 
 enum codec_kind {
     CODEC_NIL,

@@ -246,8 +246,7 @@ enum { QUERY_FREEZE_RESOURCE_RESOURCE };
 enum { QUERY_FREEZE_TXN_XID, QUERY_FREEZE_TXN_AFTER, QUERY_FREEZE_TXN_LIMIT };
 enum { QUERY_FREEZE_LIST_PREFIX, QUERY_FREEZE_LIST_AFTER, QUERY_FREEZE_LIST_LIMIT };
 
-/* ---- a command as a whole
- * ----------------------------------------------------------------------------------------- */
+/* ---- a command as a whole ---- */
 
 /* How a command that may be sent twice is executed once.
  *
@@ -292,8 +291,7 @@ bool arg_bool(const struct command *c, uint32_t i, bool absent);
 struct assent_bytes arg_bytes(const struct command *c, uint32_t i); /* TEXT or JSON; empty when absent */
 bool arg_present(const struct command *c, uint32_t i);
 
-/* ---- a result as a whole
- * ------------------------------------------------------------------------------------------- */
+/* ---- a result as a whole ---- */
 
 struct result {
     int code;                      /* assent_error */

@@ -14,9 +14,10 @@
 struct sm;
 
 struct sm_config {
-    const char *dir;      /* of the store */
-    uint64_t map_bytes;   /* LMDB map size, default 64 GiB of address space */
-    uint64_t cluster_tag; /* part of generated xids; the same on every node; 0: sm_set_cluster_tag() follows */
+    const char *dir;    /* of the store */
+    uint64_t map_bytes; /* LMDB map size, default 64 GiB of address space */
+    uint64_t
+        cluster_tag; /* part of generated xids; the same on every node; 0: sm_set_cluster_tag() follows */
 };
 
 /* Who is told, once, when the state of this process cannot go on: its disk is full or damaged, or a committed
@@ -57,8 +58,7 @@ struct assent_bytes sm_query(struct sm *sm, struct assent_bytes query);
 /* Time of the next timer, INT64_MAX when none: once the leader's clock is past it, it proposes a TICK. */
 int64_t sm_next_due_us(const struct sm *sm);
 
-/* ---- due work: calls the leader's executor makes
- * ---------------------------------------------------------------------- */
+/* ---- due work: calls the leader's executor makes ---- */
 
 /* Numbers are stored and never reused.  TCC and XA confirm or cancel; a saga acts and compensates. */
 enum sm_op { SM_OP_CONFIRM = 1, SM_OP_CANCEL = 2, SM_OP_ACTION = 3, SM_OP_COMPENSATE = 4, SM_OP_NR };
@@ -109,14 +109,11 @@ bool sm_work_header(struct assent_bytes *headers, struct assent_bytes *name, str
 /* Due time of the first piece of work, INT64_MAX when none. */
 int64_t sm_next_work_us(const struct sm *sm);
 
-/* ---- timestamp oracle: grants live in the leader's memory, the window's bound in the log
- * ------------------------------ */
+/* ---- timestamp oracle: grants live in the leader's memory, the window's bound in the log ---- */
 
 uint64_t sm_tso_bound(const struct sm *sm); /* first timestamp NOT covered by the newest window */
 
-/* ---- snapshots
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- snapshots ---- */
 
 /* Pin the state (loop thread), dump it (any thread; releases the pin). */
 void *sm_pin(struct sm *sm);

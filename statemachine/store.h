@@ -131,8 +131,7 @@ int store_restore(struct store *store, const char *path, char *err, size_t err_s
 struct sm_image;
 int store_image_check(const char *path, uint64_t offset, struct sm_image *out, char *err, size_t err_size);
 
-/* ---- keys: order-preserving pieces
- * ---------------------------------------------------------------------------------- */
+/* ---- keys: order-preserving pieces ---- */
 
 #define STORE_KEY_MAX 511
 struct store_key {

@@ -64,8 +64,7 @@ void txn_move(struct txn *t, enum txn_status to)
     t->status = to;
 }
 
-/* ---- the head in the store
- * ------------------------------------------------------------------------------------------- */
+/* ---- the head in the store ---- */
 
 /* A saga's head is longer. */
 enum { TXN_FORMAT = 1, TXN_FORMAT_SAGA = 2, TXN_KEY_HEAD = 1, TXN_KEY_CUSTOM = 2 };
@@ -194,8 +193,7 @@ struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid)
     return value;
 }
 
-/* ---- listing and counts
- * ---------------------------------------------------------------------------------------------- */
+/* ---- listing and counts ---- */
 
 static struct store_key index_key(enum txn_status status, struct assent_bytes xid)
 {
@@ -310,9 +308,7 @@ static int txn_decided(struct apply *a, const struct txn *t)
     return refuse(a, ASSENT_TXN_DECIDED, "the transaction is %s", txn_status_name(t->status));
 }
 
-/* ---- begin
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- begin ---- */
 
 int txn_parse(struct apply *a, struct txn *t, enum txn_mode absent)
 {
@@ -488,8 +484,7 @@ int txn_branch(struct apply *a)
     return ASSENT_OK;
 }
 
-/* ---- decide, finish
- * -------------------------------------------------------------------------------------------------- */
+/* ---- decide, finish ---- */
 
 void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
 {

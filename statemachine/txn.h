@@ -90,8 +90,7 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name);
 
 struct branch_plan;
 
-/* ---- transactions: txn.c
- * --------------------------------------------------------------------------------------------- */
+/* ---- transactions: txn.c ---- */
 
 /* When a step of a saga fails for good. */
 enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2 };
@@ -163,8 +162,7 @@ void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct a
 
 enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSINESS = 3 };
 
-/* ---- branches: branch.c
- * ---------------------------------------------------------------------------------------------- */
+/* ---- branches: branch.c ---- */
 
 /* The plan of a branch; borrows from the command or the store. */
 struct branch_plan {
@@ -221,8 +219,7 @@ void branch_plan_calls(struct apply *a, struct assent_bytes xid, const struct tx
 /* Remove up to `rows` rows of the transaction's branches.  True: none left. */
 bool branch_remove_some(struct store_txn *store, struct assent_bytes xid, uint32_t rows);
 
-/* ---- sagas: saga_plan.c checks and keeps the order of steps, saga.c walks it
- * ------------------------------------------------------------------------------------------------ */
+/* ---- sagas: saga_plan.c checks and keeps the order of steps, saga.c walks it ---- */
 
 /* The steps of a submission; close it also after a refusal. */
 struct saga_plan {
@@ -248,8 +245,7 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
 
 struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
 
-/* ---- due work: work.c
- * ------------------------------------------------------------------------------------------------ */
+/* ---- due work: work.c ---- */
 
 void work_put(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch,
               enum sm_op op, uint32_t attempt, uint64_t token, uint32_t ordinal);

@@ -34,9 +34,7 @@ static void write_head(struct codec_writer *out, struct assent_bytes xid, const 
     codec_pair_uint(out, "token", t->token);
 }
 
-/* ---- one
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- one ---- */
 
 static size_t plan_size(const struct branch_plan *p)
 {
@@ -121,9 +119,7 @@ int query_txn(struct apply *a)
     return ASSENT_OK;
 }
 
-/* ---- many
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- many ---- */
 
 struct page {
     struct apply *a;

@@ -260,8 +260,7 @@ enum exit_code commands_run(const struct ctl *ctl, const char *group, int argc, 
                  : usage_error("there is no command '%s'", group);
 }
 
-/* ---- status
- * ------------------------------------------------------------------------------------------------- */
+/* ---- status ---- */
 
 void commands_view(const struct ctl *ctl, struct answer *best)
 {

@@ -67,8 +67,7 @@ static bool alive(const struct node *n)
     return n->pid != 0 && process_is(n->pid, DAEMON, n->data);
 }
 
-/* ---- nodes.json
- * --------------------------------------------------------------------------------------------- */
+/* ---- nodes.json ---- */
 
 static void state_path(const struct local *l, char path[PATH_MAX])
 {
@@ -136,8 +135,7 @@ static enum exit_code save(const struct local *l)
     return rc == 0 && rename(fresh, path) == 0 ? EXIT_DONE : fail("cannot write", path);
 }
 
-/* ---- starting
- * ----------------------------------------------------------------------------------------------- */
+/* ---- starting ---- */
 
 static void plan(struct local *l)
 {
@@ -322,8 +320,7 @@ static enum exit_code local_up(struct local *l)
     return code == EXIT_DONE ? local_status(l) : code;
 }
 
-/* ---- stopping
- * ----------------------------------------------------------------------------------------------- */
+/* ---- stopping ---- */
 
 static enum exit_code wipe(const struct local *l)
 {
@@ -424,8 +421,7 @@ static enum exit_code local_kill(struct local *l)
     return usage_error("there is no node %d in %s", id, l->dir);
 }
 
-/* ---- looking
- * ------------------------------------------------------------------------------------------------ */
+/* ---- looking ---- */
 
 static enum exit_code local_status(struct local *l)
 {
@@ -455,8 +451,7 @@ static enum exit_code local_status(struct local *l)
     return running > 0 ? EXIT_DONE : EXIT_UNREACHABLE;
 }
 
-/* ---- command line
- * ------------------------------------------------------------------------------------------- */
+/* ---- command line ---- */
 
 static bool number(const char *text, int least, int most, int *out)
 {

@@ -33,8 +33,7 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-/* ---- snapshot save
- * ---------------------------------------------------------------------------------------------- */
+/* ---- snapshot save ---- */
 
 /* CRC32C, a byte at a time: the disk and the network are slower. */
 static uint32_t crc32c(uint32_t crc, const uint8_t *p, size_t size)
@@ -199,8 +198,7 @@ static enum exit_code save(const struct ctl *ctl, const char *path)
     return code;
 }
 
-/* ---- snapshot restore: the daemon's own command, so that one program knows what is on disk
- * --------------------- */
+/* ---- snapshot restore: the daemon's own command, so that one program knows what is on disk ---- */
 
 static enum exit_code restore(int argc, char **argv)
 {

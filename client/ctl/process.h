@@ -2,8 +2,8 @@
 #ifndef CTL_PROCESS_H
 #define CTL_PROCESS_H
 
-#include <stdbool.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>

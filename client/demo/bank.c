@@ -50,8 +50,7 @@ static struct reply failed(int status, const char *why)
     return (struct reply){status, json_pack("{s:b, s:s}", "success", 0, "error", why)};
 }
 
-/* ---- the gate
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- the gate ---- */
 
 static bool gate_pass(struct bank *b)
 {
@@ -89,8 +88,7 @@ static struct reply gate_set(struct bank *b, const json_t *body)
     return gate_get(b);
 }
 
-/* ---- operations
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- operations ---- */
 
 static bool name_ok(const char *name)
 {
@@ -169,9 +167,7 @@ static struct reply entries(struct bank *b, struct MHD_Connection *connection)
     return (struct reply){200, json_pack("{s:o}", "entries", list)};
 }
 
-/* ---- HTTP
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- HTTP ---- */
 
 static struct reply dispatch(struct bank *b, struct MHD_Connection *connection, const char *method,
                              const char *path, const struct request *r)
@@ -243,8 +239,7 @@ static void on_completed(void *data, struct MHD_Connection *connection, void **s
     *state = NULL;
 }
 
-/* ---- start and stop
- * -------------------------------------------------------------------------------------------------- */
+/* ---- start and stop ---- */
 
 /* "alice=100000,bob=50000" */
 static bool accounts_add(struct ledger *ledger, const char *text, char *err, size_t err_size)

@@ -10,8 +10,7 @@
 int bank_main(int argc, char **argv);
 int transfer_main(int argc, char **argv);
 
-/* ---- http.c: blocking JSON over HTTP
- * -------------------------------------------------------------------------------- */
+/* ---- http.c: blocking JSON over HTTP ---- */
 
 /* One answer.  `status` 0: no answer, `error` says why. */
 struct http_answer {
@@ -27,8 +26,7 @@ void http_init(void);
 void http_call(const char *method, const char *url, const char *header, json_t *body, long timeout_ms,
                struct http_answer *out);
 
-/* ---- transfer.c, and who else drives a cluster
- * ---------------------------------------------------------------------- */
+/* ---- transfer.c, and who else drives a cluster ---- */
 
 /* The nodes of a cluster as HTTP endpoints. */
 #define ENDPOINTS_MAX 16
@@ -44,8 +42,7 @@ bool endpoints_parse(struct endpoints *e, const char *text);
 bool cluster_call(struct endpoints *e, const char *method, const char *path, json_t *body, long patience_ms,
                   json_t **data, char *error, size_t error_size);
 
-/* ---- peers.c: bank processes, the node file, the clock
- * -------------------------------------------------------------- */
+/* ---- peers.c: bank processes, the node file, the clock ---- */
 
 struct bank_process {
     int pid;

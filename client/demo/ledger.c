@@ -89,9 +89,7 @@ void ledger_close(struct ledger *l)
     free(l);
 }
 
-/* ---- rows
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- rows ---- */
 
 static bool get(MDB_txn *txn, MDB_dbi dbi, const void *key, size_t key_size, void *value, size_t size)
 {
@@ -161,8 +159,7 @@ static enum ledger_outcome refused(MDB_txn *txn, char *why, size_t why_size, con
     return LEDGER_REFUSED;
 }
 
-/* ---- operations
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- operations ---- */
 
 bool ledger_account_add(struct ledger *l, const char *name, int64_t balance, char *err, size_t err_size)
 {
@@ -268,9 +265,7 @@ enum ledger_outcome ledger_settle(struct ledger *l, enum ledger_op op, const cha
     return outcome;
 }
 
-/* ---- reading
- * ---------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---- */
 
 void ledger_accounts(struct ledger *l, void (*cb)(void *data, const struct ledger_account *a), void *data)
 {

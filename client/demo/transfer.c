@@ -75,8 +75,7 @@ static const char *text(const json_t *object, const char *key)
     return s != NULL ? s : "";
 }
 
-/* ---- the banks
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the banks ---- */
 
 static json_t *bank_get(const struct bank_process *b, const char *path)
 {
@@ -151,8 +150,7 @@ static long long guard_calls(const struct bank_process *b, const char *xid, cons
     return calls;
 }
 
-/* ---- the cluster
- * ----------------------------------------------------------------------------------------------------- */
+/* ---- the cluster ---- */
 
 /* Who leads, as one node sees it; 0 while nobody does. */
 static bool leader_get(struct endpoints *e, long patience_ms, long long *leader, long long *term)
@@ -246,8 +244,7 @@ static bool branch(struct demo *d, const char *name, const struct bank_process *
                  (double)amount / 100, account, ok ? "" : ": ", ok ? "" : error);
 }
 
-/* ---- the steps
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the steps ---- */
 
 static bool start_banks(struct demo *d)
 {
@@ -433,9 +430,7 @@ static bool run(struct demo *d)
     return d->wrong == 0;
 }
 
-/* ---- start
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
 {

@@ -57,8 +57,7 @@ extern "C" {
 
 struct uv_loop_s; /* libuv's uv_loop_t */
 
-/* ---- options
- * ------------------------------------------------------------------------------------------------ */
+/* ---- options ---- */
 
 #define ASSENT_ENDPOINTS_MAX    64   /* addresses in one list: the nodes of the largest cluster */
 #define ASSENT_INFLIGHT_DEFAULT 4096 /* waiting and unanswered calls of one handle; beyond it ASSENT_BUSY */
@@ -85,8 +84,7 @@ void assent_options_init(struct assent_options *options);
 /* Version of the library, "0.1.0".  Static. */
 const char *assent_version(void);
 
-/* ---- the blocking face
- * -------------------------------------------------------------------------------------- */
+/* ---- the blocking face ---- */
 
 struct assent_client;
 
@@ -98,8 +96,7 @@ int assent_open(struct assent_client **client, const struct assent_options *opti
  * does nothing. */
 void assent_close(struct assent_client *client);
 
-/* ---- requests, replies and values: the generic call
- * --------------------------------------------------------- */
+/* ---- requests, replies and values: the generic call ---- */
 
 /* A command or query by name, with the fields of the REST API ("clock", "count", ...).  Names are those of
  * the log: commands  session_open node_register node_heartbeat node_remove sequence_next lamport_tick
@@ -179,8 +176,7 @@ int assent_call(struct assent_client *client, const struct assent_request *reque
                 struct assent_reply *reply);
 void assent_reply_close(struct assent_reply *reply);
 
-/* ---- timestamps, sequences
- * ---------------------------------------------------------------------------------- */
+/* ---- timestamps, sequences ---- */
 
 /* `count` (1..ASSENT_COUNT_MAX) consecutive timestamps; `*first` is the smallest.  Strictly greater than
  * every timestamp handed out anywhere before the call began: the leader confirms its leadership after the
@@ -191,8 +187,7 @@ int assent_tso_get(struct assent_client *client, uint32_t count, uint64_t *first
  * numbers. */
 int assent_sequence_next(struct assent_client *client, const char *name, uint32_t count, uint64_t *first);
 
-/* ---- the clock service
- * -------------------------------------------------------------------------------------- */
+/* ---- the clock service ---- */
 
 /* Advance a Lamport clock by `count`; `*value` is its new value (the last of the `count` stamps).  Lamport
  * 1978. */
@@ -271,8 +266,7 @@ int assent_clock_event_sync(struct assent_client *client, const struct assent_ev
 int assent_clock_event_compare(struct assent_client *client, const char *event_id1, const char *event_id2,
                                enum assent_order *order);
 
-/* ---- transactions
- * ------------------------------------------------------------------------------------------- */
+/* ---- transactions ---- */
 
 struct assent_txn_options {
     const char *xid;  /* NULL: the cluster makes one.  With an xid of yours the call may be repeated */
@@ -305,8 +299,7 @@ int assent_txn_rollback(struct assent_client *client, const char *xid, const cha
 /* Status as text ("ACTIVE", "COMMITTING", "COMMITTED", ...), cut to `status_size` with its NUL. */
 int assent_txn_status(struct assent_client *client, const char *xid, char *status, size_t status_size);
 
-/* ---- freezes: named resources held by an ACTIVE transaction (docs/freeze.md)
- * ------------------------------------------------------------------------------------------- */
+/* ---- freezes: named resources held by an ACTIVE transaction (docs/freeze.md) ---- */
 
 enum assent_freeze_mode { ASSENT_FREEZE_SHARED = 1, ASSENT_FREEZE_EXCLUSIVE = 2 };
 
@@ -320,8 +313,7 @@ int assent_freeze(struct assent_client *client, const char *xid, const char *res
 /* Let it go before the end.  Nothing to let go is no error. */
 int assent_unfreeze(struct assent_client *client, const char *xid, const char *resource);
 
-/* ---- the asynchronous face
- * ---------------------------------------------------------------------------------- */
+/* ---- the asynchronous face ---- */
 
 struct assent_async;
 

@@ -22,8 +22,7 @@
 
 static char ctl_path[4096];
 
-/* ---- a node: one thread, one request a connection
- * ----------------------------------------------------------- */
+/* ---- a node: one thread, one request a connection ---- */
 
 struct reply {
     int status; /* 0: read the request and hang up */
@@ -124,8 +123,7 @@ static void node_stop(struct node *node)
     close(node->fd);
 }
 
-/* ---- running assentctl
- * -------------------------------------------------------------------------------------- */
+/* ---- running assentctl ---- */
 
 static char output[65536], complaint[8192];
 
@@ -172,8 +170,7 @@ static void shows(const char *text)
     }
 }
 
-/* ---- the REST commands
- * -------------------------------------------------------------------------------------- */
+/* ---- the REST commands ---- */
 
 #define OK_TICK                                                                                              \
     {                                                                                                        \
@@ -333,8 +330,7 @@ static void status_prefers_the_leaders_view(void **state)
     node_stop(&a);
 }
 
-/* ---- local: this program, under the name of assentd, is the node
- * ------------------------------------------- */
+/* ---- local: this program, under the name of assentd, is the node ---- */
 
 static volatile sig_atomic_t stubborn_stop;
 

@@ -36,8 +36,7 @@ struct world {
     char error[300];
 };
 
-/* ---- the log of the test
- * --------------------------------------------------------------------------------------------- */
+/* ---- the log of the test ---- */
 
 static int apply_bytes(struct world *w, struct assent_bytes bytes)
 {
@@ -103,8 +102,7 @@ static int64_t now_us(void *data)
     return w->h.now_us;
 }
 
-/* ---- the world
- * ------------------------------------------------------------------------------------------------------- */
+/* ---- the world ---- */
 
 static void on_guard(uv_timer_t *timer)
 {
@@ -221,9 +219,7 @@ static void assert_idle(struct world *w)
     assert_int_equal(m.in_flight + m.queued + m.reporting + m.hosts, 0);
 }
 
-/* ---- tests
- * -----------------------------------------------------------------------------------------------------------
- */
+/* ---- tests ---- */
 
 static void a_decided_branch_is_called_with_all_it_needs(void **state)
 {
