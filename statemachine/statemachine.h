@@ -16,8 +16,8 @@ struct sm;
 struct sm_config {
     const char *dir;    /* of the store */
     uint64_t map_bytes; /* LMDB map size, default 64 GiB of address space */
-    uint64_t
-        cluster_tag; /* part of generated xids; the same on every node; 0: sm_set_cluster_tag() follows */
+    /* Part of generated xids, the same on every node; 0: sm_set_cluster_tag() follows. */
+    uint64_t cluster_tag;
 };
 
 /* Who is told, once, when the state of this process cannot go on: its disk is full or damaged, or a committed
