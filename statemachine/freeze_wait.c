@@ -17,12 +17,25 @@ struct seen {
     uint8_t size, xid[ASSENT_XID_BYTES_MAX];
 };
 
+/* A wait whose edges were followed.  They include those of every wait of the same line in front of it whose
+ * mode is not stronger: a line of a hundred is looked at once, not a hundred times. */
+struct line {
+    struct store_key resource;
+    enum freeze_mode mode;
+    enum freeze_rank rank;
+    uint64_t ticket;
+};
+
 struct search {
     struct store_txn *store;
     struct assent_bytes origin;
-    struct seen *seen; /* in order of discovery; the first `done` were looked at */
+    struct seen *seen; /* in order of discovery */
+    uint32_t *todo;    /* of `seen`, not followed yet; the newest goes first, so of a line its end */
+    uint32_t todo_n;
     uint32_t n, room, rows;
     uint32_t *slot; /* of seen + 1, by hash; 0: free */
+    struct line *lines;
+    uint32_t lines_n, lines_room;
     bool found;
 };
 
@@ -53,17 +66,43 @@ static void reach(struct search *s, struct assent_bytes xid)
     if (s->n == s->room) {
         s->room = s->room == 0 ? 16 : 2 * s->room;
         s->seen = realloc(s->seen, s->room * sizeof(*s->seen));
-        assert(s->seen != NULL);
+        s->todo = realloc(s->todo, s->room * sizeof(*s->todo));
+        assert(s->seen != NULL && s->todo != NULL);
     }
     struct seen *new = &s->seen[s->n++];
     new->size = (uint8_t)xid.size;
     memcpy(new->xid, xid.base, xid.size);
     s->slot[at] = s->n;
+    s->todo[s->todo_n++] = s->n - 1;
 }
 
 static bool may_read(struct search *s)
 {
     return !s->found && s->rows++ < FREEZE_SEARCH_ROWS_MAX;
+}
+
+/* Were the edges of this wait followed already?  If not, they are going to be.  An upgrade holds the resource
+ * itself and has no edge to that, so it stands for nobody else. */
+static bool line_done(struct search *s, struct assent_bytes resource, enum freeze_mode mode,
+                      enum freeze_rank rank, uint64_t ticket)
+{
+    for (uint32_t i = 0; i < s->lines_n; i++) {
+        const struct line *l = &s->lines[i];
+        if (l->mode >= mode && (l->rank > rank || (l->rank == rank && l->ticket >= ticket)) &&
+            bytes_equal(key_bytes(&l->resource), resource))
+            return true;
+    }
+    if (rank == FREEZE_RANK_UPGRADE)
+        return false;
+    if (s->lines_n == s->lines_room) {
+        s->lines_room = s->lines_room == 0 ? 4 : 2 * s->lines_room;
+        s->lines = realloc(s->lines, s->lines_room * sizeof(*s->lines));
+        assert(s->lines != NULL);
+    }
+    struct line *new = &s->lines[s->lines_n++];
+    *new = (struct line){.mode = mode, .rank = rank, .ticket = ticket};
+    key_tail(&new->resource, resource);
+    return false;
 }
 
 /* Everybody that a waiter at (rank, ticket) of the resource waits for, save itself. */
@@ -72,6 +111,8 @@ static void reach_from(struct search *s, struct assent_bytes waiter, struct asse
 {
     struct freeze_walk w;
     struct assent_bytes tail, value;
+    if (line_done(s, resource, mode, rank, ticket))
+        return;
     freeze_walk_open(&w, s->store, FREEZE_KEY_HOLD, resource);
     while (may_read(s) && freeze_walk_next(&w, &tail, &value))
         if (!bytes_equal(tail, waiter) && freeze_conflict(mode, freeze_hold_decode(value).mode))
@@ -111,12 +152,14 @@ int freeze_may_wait(struct apply *a, struct assent_bytes xid, struct assent_byte
     struct search s = {.store = a->txn, .origin = xid, .slot = calloc(SLOTS, sizeof(uint32_t))};
     assert(s.slot != NULL);
     reach_from(&s, xid, resource, mode, rank, UINT64_MAX);
-    for (uint32_t done = 0; done < s.n && !s.found; done++) {
-        struct seen next = s.seen[done]; /* the list may move */
+    while (s.todo_n > 0 && !s.found) {
+        struct seen next = s.seen[s.todo[--s.todo_n]]; /* the list may move */
         reach_from_txn(&s, (struct assent_bytes){next.xid, next.size});
     }
     bool found = s.found, all = s.rows <= FREEZE_SEARCH_ROWS_MAX;
     free(s.seen);
+    free(s.todo);
+    free(s.lines);
     free(s.slot);
     if (found)
         return refuse(a, ASSENT_DEADLOCK, "those it would wait for wait for this transaction");

@@ -119,6 +119,36 @@ static void payloads_keep_their_numbers(void **state)
     expect(0, "GET", "/api/v1/timestamp/events?node=n", NULL, NULL, 200, "{\"amount\":1.10,\"n\":[1e2]}");
 }
 
+static void a_freeze_is_asked_for_watched_and_let_go(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *method, *path, *body;
+        int status;
+        const char *part;
+    } rows[] = {
+        {"POST", "/transaction/begin", "{\"xid\":\"fz1\",\"businessKey\":\"order 17\"}", 200, "ACTIVE"},
+        {"POST", "/transaction/begin", "{\"xid\":\"fz2\"}", 200, "ACTIVE"},
+        {"POST", "/freeze", "{\"xid\":\"fz1\",\"resource\":\"a/b c\"}", 200, "\"GRANTED\""},
+        {"POST", "/freeze", "{\"xid\":\"fz2\",\"resource\":\"a/b c\",\"mode\":\"shared\"}", 409,
+         "\"retryable\":true"},
+        {"POST", "/freeze", "{\"xid\":\"fz2\",\"resource\":\"a/b c\",\"waitMs\":60000}", 200, "\"WAITING\""},
+        {"GET", "/freeze/fz2/a%2Fb%20c", NULL, 200, "\"waitingFor\":\"exclusive\""},
+        {"GET", "/freezes?prefix=a/", NULL, 200, "\"waiters\":1"},
+        {"GET", "/freezes/a%2Fb%20c", NULL, 200, "\"holders\":[{\"xid\":\"fz1\""},
+        {"GET", "/transaction/fz2/freezes", NULL, 200, "\"resource\":\"a/b c\""},
+        {"DELETE", "/freeze/fz1/a%2Fb%20c", NULL, 200, "\"NONE\""},
+        {"GET", "/freeze/fz2/a%2Fb%20c", NULL, 200, "\"GRANTED\""},
+        {"POST", "/freeze", "{\"xid\":\"fz9\",\"resource\":\"r\"}", 404, "TXN_NOT_FOUND"},
+        {"GET", "/transactions?businessKey=order+17", NULL, 200, "\"xid\":\"fz1\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char path[128];
+        snprintf(path, sizeof path, "/api/v1%s", rows[i].path);
+        expect((int)(i % 3), rows[i].method, path, NULL, rows[i].body, rows[i].status, rows[i].part);
+    }
+}
+
 static void a_follower_forwards_and_answers(void **state)
 {
     (void)state;
@@ -382,6 +412,7 @@ int main(void)
         cmocka_unit_test(keys_are_checked),
         cmocka_unit_test(a_command_runs_once_per_key),
         cmocka_unit_test(payloads_keep_their_numbers),
+        cmocka_unit_test(a_freeze_is_asked_for_watched_and_let_go),
         cmocka_unit_test(a_follower_forwards_and_answers),
         cmocka_unit_test(who_wants_no_forwarding_is_redirected),
         cmocka_unit_test(an_election_only_delays),

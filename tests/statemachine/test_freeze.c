@@ -334,6 +334,48 @@ static void limits_are_kept(void **state)
     assert_int_equal(sm_count(h, "waiters"), 0);
 }
 
+static void a_long_line_behind_many_readers_is_searched(void **state)
+{
+    struct sm_harness *h = *state;
+    for (int i = 0; i < FREEZE_HOLDERS_MAX - FREEZE_QUEUE_MAX; i++) {
+        begin(h, format("u%d", i));
+        assert_int_equal(ask(h, format("u%d", i), "r", "shared", 0), ASSENT_OK);
+    }
+    for (int i = 0; i < FREEZE_QUEUE_MAX; i++) {
+        begin(h, format("w%d", i));
+        assert_int_equal(ask(h, format("w%d", i), format("own%d", i), "exclusive", 0), ASSENT_OK);
+        assert_int_equal(ask(h, format("w%d", i), "r", i % 4 == 0 ? "shared" : "exclusive", 60000),
+                         ASSENT_OK);
+    }
+    assert_int_equal(ask(h, "u5", "own127", "shared", 60000), ASSENT_DEADLOCK);
+    assert_int_equal(ask(h, "w0", "own127", "shared", 60000), ASSENT_DEADLOCK);
+    begin(h, "other");
+    assert_int_equal(ask(h, "other", "r", "shared", 60000), ASSENT_LIMIT);
+    assert_int_equal(ask(h, "other", "own127", "shared", 60000), ASSENT_OK);
+}
+
+/* A newcomer behind 450 holders, each of whom waits for 40 others. */
+static void a_graph_too_large_to_search_is_refused(void **state)
+{
+    struct sm_harness *h = *state;
+    for (int j = 0; j < 40; j++)
+        begin(h, format("v%d", j));
+    for (int i = 0; i < 450; i++) {
+        char own[16];
+        snprintf(own, sizeof own, "own%d", i);
+        begin(h, format("u%d", i));
+        for (int j = 0; j < 40; j++)
+            assert_int_equal(ask(h, format("v%d", j), own, "shared", 0), ASSENT_OK);
+        assert_int_equal(ask(h, format("u%d", i), "r", "shared", 0), ASSENT_OK);
+        assert_int_equal(ask(h, format("u%d", i), own, "exclusive", 3600000), ASSENT_OK);
+    }
+    begin(h, "newcomer");
+    uint64_t digest = sm_digest(h->sm);
+    assert_int_equal(ask(h, "newcomer", "r", "exclusive", 1000), ASSENT_LIMIT);
+    assert_true(sm_digest(h->sm) == digest);
+    assert_int_equal(ask(h, "newcomer", "r", "shared", 1000), ASSENT_OK);
+}
+
 static void who_holds_what_is_visible_in_pages(void **state)
 {
     struct sm_harness *h = *state;
@@ -653,6 +695,8 @@ int main(void)
         TEST(every_token_is_larger_than_all_before),
         TEST(bad_requests_are_refused_and_change_nothing),
         TEST(limits_are_kept),
+        TEST(a_long_line_behind_many_readers_is_searched),
+        TEST(a_graph_too_large_to_search_is_refused),
         TEST(who_holds_what_is_visible_in_pages),
         TEST(transactions_are_found_by_business_key),
         TEST(a_model_agrees_at_random),
