@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <curl/curl.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -82,6 +83,71 @@ static void remove_tree(const char *path)
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
+/* ---- what is left behind when the test is killed
+ * ------------------------------------------------------------------------ */
+
+/* Kill the processes that name `dir` among their arguments; how many there were. */
+static int kill_users_of(const char *dir)
+{
+    char path[300], arguments[8192];
+    int found = 0;
+    DIR *proc = opendir("/proc");
+    for (struct dirent *e; proc != NULL && (e = readdir(proc)) != NULL;) {
+        pid_t pid = (pid_t)strtol(e->d_name, NULL, 10);
+        if (pid <= 1 || pid == getpid())
+            continue;
+        snprintf(path, sizeof(path), "/proc/%d/cmdline", pid);
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd >= 0 ? read(fd, arguments, sizeof(arguments)) : -1;
+        if (fd >= 0)
+            close(fd);
+        if (n > 0 && memmem(arguments, (size_t)n, dir, strlen(dir)) != NULL) {
+            kill(pid, SIGKILL);
+            found++;
+        }
+    }
+    if (proc != NULL)
+        closedir(proc);
+    return found;
+}
+
+/* Neither child nor in our session, so that who kills the test with all its children spares it; holds
+ * nothing open but the pipe, so that who reads the test's output does not wait for it. */
+static void guard_run(int pipe_end, const char *dir)
+{
+    char byte;
+    dup2(pipe_end, 0);
+    close_range(1, ~0u, 0);
+    while (read(0, &byte, 1) < 0 && errno == EINTR)
+        continue;
+    for (int calm = 0; calm < 5; calm++) { /* one that was just being started shows up a little later */
+        if (kill_users_of(dir) > 0)
+            calm = 0;
+        sleep_ms(50);
+    }
+    remove_tree(dir);
+    _exit(0);
+}
+
+static int guard_start(const char *dir)
+{
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        abort();
+    pid_t pid = fork();
+    assert(pid >= 0);
+    if (pid == 0) {
+        setsid();
+        if (fork() == 0)
+            guard_run(ends[0], dir);
+        _exit(0);
+    }
+    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+        continue;
+    close(ends[0]);
+    return ends[1];
+}
+
 /* `node` NULL: a program that lives where we do. */
 static pid_t spawn(const char *log, char *const argv[], const struct cluster_node *node)
 {
@@ -155,6 +221,7 @@ void cluster_init(struct cluster *c, uint32_t voters, const char *const *flags)
     snprintf(c->dir, sizeof(c->dir), "%s/assent-cluster-XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (mkdtemp(c->dir) == NULL)
         abort();
+    c->guard = guard_start(c->dir);
     for (uint32_t i = 0; i < voters; i++)
         node_new(c);
 }
@@ -188,6 +255,7 @@ void cluster_close(struct cluster *c, bool failed)
         cluster_kill(&c->nodes[i]);
     }
     remove_tree(c->dir);
+    close(c->guard);
 }
 
 void cluster_start(struct cluster *c, struct cluster_node *node)

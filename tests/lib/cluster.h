@@ -1,7 +1,8 @@
 /* A cluster of real assentd processes on loopback, for tests: free ports, a temporary directory, SIGKILL.
  *
- * The processes end with the test program, however it ends.  Logs stand in the directory; cluster_close()
- * prints their tails when the test asks for it. */
+ * The processes end with the test program, however it ends: children by the kernel's word, daemons by a guard
+ * that outlives the program and looks for the directory's name in their arguments; it removes the directory.
+ * Logs stand in the directory; cluster_close() prints their tails when the test asks for it. */
 #ifndef TESTS_CLUSTER_H
 #define TESTS_CLUSTER_H
 
@@ -29,6 +30,7 @@ struct cluster_node {
 
 struct cluster {
     char dir[256];
+    int guard; /* our end of the pipe whose closing wakes the guard */
     uint32_t n, voters;
     struct cluster_node nodes[CLUSTER_NODES_MAX];
     const char *name;         /* --cluster-name; NULL: the default */
