@@ -37,7 +37,7 @@ struct node {
     uint64_t id;
     struct raftlog *log;
     struct raftlog_config config;
-    char dir[128], address[64], err[512];
+    char dir[128], address[128], err[512];
     struct state state;
     uint64_t results[16384];
     enum raftlog_role role;
