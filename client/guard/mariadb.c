@@ -144,7 +144,7 @@ static int mariadb_reason(void *db, const struct assent_guard_barrier *row,
 {
     const struct guard_mariadb *m = db;
     char sql[2048], limit[64], t[4][LITERAL_BYTES];
-    MYSQL_RES *answer;
+    MYSQL_RES *answer = NULL;
     snprintf(sql, sizeof sql,
              "%sselect reason from %s where gid = %s and branch_id = %s and op = %s and barrier_id = %s "
              "lock in share mode",
@@ -171,7 +171,7 @@ static const char *branch_table(const struct assent_guard_call *call)
 static int row_run(MYSQL *conn, const char *sql, struct assent_guard_row *row, long *calls,
                    struct assent_guard_result *result)
 {
-    MYSQL_RES *answer;
+    MYSQL_RES *answer = NULL;
     int rc = run(conn, sql, &answer, result);
     if (rc != ASSENT_OK)
         return rc;

@@ -81,7 +81,7 @@ static int pq_insert(void *db, const struct assent_guard_barrier *row, bool *ins
 {
     char sql[512];
     const char *values[] = {row->trans_type, row->gid, row->branch, row->op, row->barrier_id, row->reason};
-    PGresult *answer;
+    PGresult *answer = NULL;
     snprintf(sql, sizeof sql,
              "insert into %s (trans_type, gid, branch_id, op, barrier_id, reason) "
              "values ($1, $2, $3, $4, $5, $6) on conflict (gid, branch_id, op, barrier_id) do nothing",
@@ -98,7 +98,7 @@ static int pq_reason(void *db, const struct assent_guard_barrier *row,
 {
     char sql[512];
     const char *values[] = {row->gid, row->branch, row->op, row->barrier_id};
-    PGresult *answer;
+    PGresult *answer = NULL;
     snprintf(sql, sizeof sql,
              "select reason from %s where gid = $1 and branch_id = $2 and op = $3 and barrier_id = $4",
              row->table);
@@ -130,7 +130,7 @@ static int pq_put(void *db, const struct assent_guard_call *call, enum assent_gu
 {
     char sql[512], state_text[16], token[24];
     const char *values[] = {call->gid, call->branch, state_text, token};
-    PGresult *answer;
+    PGresult *answer = NULL;
     snprintf(state_text, sizeof state_text, "%d", (int)state);
     snprintf(token, sizeof token, "%" PRIu64, call->token);
     snprintf(sql, sizeof sql,
@@ -152,7 +152,7 @@ static int pq_lock(void *db, const struct assent_guard_call *call, struct assent
 {
     char sql[512];
     const char *values[] = {call->gid, call->branch};
-    PGresult *answer;
+    PGresult *answer = NULL;
     snprintf(sql, sizeof sql, "select state, token from %s where xid = $1 and branch = $2 for update",
              branch_table(call));
     int rc = run(db, sql, 2, values, &answer, result);
@@ -204,7 +204,7 @@ static int pq_begin(void *db, uint32_t wait_ms, struct assent_guard_result *resu
 /* COMMIT of a failed transaction is "successful", with the tag ROLLBACK. */
 static int pq_commit(void *db, struct assent_guard_result *result)
 {
-    PGresult *answer;
+    PGresult *answer = NULL;
     int rc = run(db, "commit", 0, NULL, &answer, result);
     if (rc == ASSENT_OK && strcmp(PQcmdStatus(answer), "COMMIT") != 0) {
         detail_set(result, "the server rolled back instead of committing");

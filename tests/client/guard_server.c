@@ -19,8 +19,8 @@ static const struct {
     const char *server, *init, *package, *user;
 } programs[] = {
     [GUARD_SERVER_POSTGRESQL] = {"postgres", "initdb", "postgresql", "postgres"},
-    [GUARD_SERVER_MARIADB] = {"mariadbd", "mariadb-install-db", "mariadb-server", "mysql"},
-    [GUARD_SERVER_REDIS] = {"redis-server", NULL, "redis-server", "redis"},
+    [GUARD_SERVER_MARIADB] = {"mariadbd", "mariadb-install-db", "mariadb-server-core", "mysql"},
+    [GUARD_SERVER_REDIS] = {"redis-server", NULL, "redis-tools", "redis"},
 };
 
 static bool find(const char *name, char path[256])
@@ -59,7 +59,7 @@ static const struct passwd *who(enum guard_server_kind kind)
     return user != NULL ? user : getpwnam("nobody");
 }
 
-static pid_t spawn(struct guard_server *s, enum guard_server_kind kind, char *const argv[])
+static pid_t spawn(struct guard_server *s, enum guard_server_kind kind, const char *path, char *const argv[])
 {
     const struct passwd *user = who(kind);
     fflush(NULL);
@@ -73,7 +73,7 @@ static pid_t spawn(struct guard_server *s, enum guard_server_kind kind, char *co
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (freopen(log, "a", stdout) == NULL || freopen(log, "a", stderr) == NULL || chdir(s->dir) != 0)
         _exit(127);
-    execv(argv[0], argv);
+    execv(path, argv);
     _exit(127);
 }
 
@@ -100,16 +100,22 @@ static void initialise(struct guard_server *s, enum guard_server_kind kind)
         init, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", NULL};
     char *postgresql[] = {init,    "-D", data,          "-A", "trust", "-U",
                           "guard", "-N", "--no-locale", "-E", "UTF8",  NULL};
-    pid_t pid = spawn(s, kind, kind == GUARD_SERVER_MARIADB ? mariadb : postgresql);
+    pid_t pid = spawn(s, kind, init, kind == GUARD_SERVER_MARIADB ? mariadb : postgresql);
     if (waitpid(pid, &status, 0) != pid || status != 0)
         fail(s, "the server's folder could not be initialised");
 }
 
 void guard_server_start(struct guard_server *s, enum guard_server_kind kind)
 {
-    char program[256], data[96], socket[160];
+    char program[256], data[256], socket[160];
     memset(s, 0, sizeof *s);
-    find_or_skip(programs[kind].server, programs[kind].package, program);
+    /* Debian's redis-tools has the server under this name: one program, told what to be by its name */
+    if (kind != GUARD_SERVER_REDIS || !find("redis-check-rdb", program))
+        find_or_skip(programs[kind].server, programs[kind].package, program);
+    if (programs[kind].init != NULL) /* before there is a folder to clean up */
+        find_or_skip(programs[kind].init, programs[kind].package, data);
+    if (kind == GUARD_SERVER_MARIADB)
+        find_or_skip("my_print_defaults", "mariadb-client-core", data);
     const char *tmp = getenv("TMPDIR");
     snprintf(s->dir, sizeof s->dir, "%s/guardXXXXXX", tmp != NULL && strlen(tmp) < 40 ? tmp : "/tmp");
     if (mkdtemp(s->dir) == NULL) {
@@ -146,10 +152,10 @@ void guard_server_start(struct guard_server *s, enum guard_server_kind kind)
                        "--innodb-flush-log-at-trx-commit=0",
                        "--pid-file=pid",
                        NULL};
-    char *redis[] = {program,        "--port", "0", "--unixsocket", socket, "--save", "",
+    char *redis[] = {"redis-server", "--port", "0", "--unixsocket", socket, "--save", "",
                      "--appendonly", "no",     NULL};
     char *const *all[] = {postgresql, mariadb, redis};
-    s->pid = spawn(s, kind, all[kind]);
+    s->pid = spawn(s, kind, program, all[kind]);
     if (s->pid < 0)
         fail(s, "fork");
 }

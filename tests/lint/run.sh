@@ -7,7 +7,10 @@ cd "$(dirname "$0")/../.."
 
 # clang's own flags: a build directory of its own, configured only
 cmake --preset clang -B "$build" -DCMAKE_MESSAGE_LOG_LEVEL=NOTICE >/dev/null
-files=$(find raftlog statemachine node client -name "*.c" | sort)
+# what this machine does not build (the guard of a database whose client is missing) cannot be read either
+files=$(find raftlog statemachine node client -name "*.c" | sort | while read -r file; do
+    if grep -q "/$file\"" "$build/compile_commands.json"; then echo "$file"; else echo "lint: $file is not built here" >&2; fi
+done)
 
 printf 'lint: clang-tidy over %s files\n' "$(printf '%s\n' "$files" | wc -l)"
 printf '%s\n' "$files" | xargs -P "$jobs" -n 4 clang-tidy -p "$build" --quiet 2>"$build/tidy.err" || {
