@@ -375,6 +375,22 @@ int core_installed(struct core *c, uint64_t now_ms, const struct snapshot_manife
     return core_settle(c);
 }
 
+/* How many entries up to `index` stay for slow followers: they are held in memory too, and loaded at a start.
+ */
+static uint32_t trailing(const struct core *c, uint64_t index)
+{
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+    for (uint64_t i = index; c->config.trailing_bytes != 0 && i > c->log.base; i--) {
+        bytes += memlog_get(&c->log, i)->size;
+        if (bytes > c->config.trailing_bytes || n == c->config.trailing) {
+            return n;
+        }
+        n++;
+    }
+    return c->config.trailing;
+}
+
 int core_snapshot_taken(struct core *c, uint64_t now_ms, const struct snapshot_manifest *manifest)
 {
     if (!core_enter(c, now_ms)) {
@@ -387,7 +403,7 @@ int core_snapshot_taken(struct core *c, uint64_t now_ms, const struct snapshot_m
     if (metadata_of(manifest, &event.snapshot.metadata) != 0) {
         return core_stop(c, ASSENT_CORRUPT, "configuration_undecodable", "configuration of our own snapshot");
     }
-    event.snapshot.trailing = c->config.trailing;
+    event.snapshot.trailing = trailing(c, manifest->index);
     (void)core_step(c, &event, NULL);
     uint64_t base = c->raft.trail.offset;
     if (!c->stopped && base > c->log.base) {

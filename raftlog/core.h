@@ -79,8 +79,9 @@ struct core_config {
     uint64_t uncommitted_entries_max; /* back-pressure, libraft-step G15: last - commit */
     bool pre_vote;
     uint32_t seed;
-    uint32_t trailing;   /* entries kept behind a snapshot */
-    uint32_t guards_off; /* bit n: guard Gn off; test builds only */
+    uint32_t trailing;       /* entries kept behind a snapshot */
+    uint64_t trailing_bytes; /* and no more than this of them; 0: no limit */
+    uint32_t guards_off;     /* bit n: guard Gn off; test builds only */
 };
 
 /* Create a core at rest.  Copies the configuration. */

@@ -105,7 +105,8 @@ struct raftlog_config {
     uint32_t inflight_entries;     /* per follower, default 512 */
     uint64_t snapshot_log_bytes;   /* take a snapshot when the log has grown by this much; default 256 MiB */
     uint64_t snapshot_log_entries; /* or by this many entries; default 500000 */
-    uint32_t snapshot_trailing;    /* entries kept behind a snapshot for slow followers; default 20000 */
+    uint32_t snapshot_trailing;    /* entries kept behind a snapshot for slow followers, but no more
+                                      than a quarter of snapshot_log_bytes; default 20000 */
     uint64_t snapshot_chunk_bytes; /* bytes per pulled chunk; default 1 MiB */
     uint64_t disk_map_bytes;       /* LMDB map size of the log; default 16 GiB (address space, not disk) */
     uint64_t disk_presize_bytes; /* pages made at creation so that commits recycle instead of grow; default 64
@@ -223,12 +224,12 @@ int raftlog_recover(const char *dir, uint64_t id, const char *address, char *err
 
 /* What raftlog_restore() builds a data directory from. */
 struct raftlog_restore {
-    const char *dir;          /* made here; nothing may be in it */
-    uint64_t id;              /* the node's */
-    const char *cluster_name; /* as the node will be started with */
+    const char *dir;                      /* made here; nothing may be in it */
+    uint64_t id;                          /* the node's */
+    const char *cluster_name;             /* as the node will be started with */
     const struct raftlog_server *servers; /* members of the new cluster; the same list on every node */
     uint32_t servers_n;
-    const char *file;                 /* holds the image, `offset` bytes behind its start, to its end */
+    const char *file; /* holds the image, `offset` bytes behind its start, to its end */
     uint64_t offset;
     struct raftlog_snapshot snapshot; /* of the image; `path` is not read, all else must be known */
 };
@@ -245,8 +246,8 @@ int raftlog_restore(const struct raftlog_restore *restore, char *err, size_t err
 struct raftlog_status {
     enum raftlog_role role;
     bool ready; /* leader with a committed entry of its term */
-    /* A leader is known and what it has committed is applied here but for the last second at most.  False from
-     * the start, and again while no leader is known. */
+    /* A leader is known and what it has committed is applied here but for the last second at most.  False
+     * from the start, and again while no leader is known. */
     bool current;
     uint64_t cluster_id, incarnation;
     uint64_t id, term, leader;

@@ -372,7 +372,8 @@ static int make_core(struct raftlog *log, char *err, size_t err_size)
                                  .uncommitted_entries_max = 4 * (uint64_t)c->inflight_entries,
                                  .pre_vote = true,
                                  .seed = (uint32_t)(c->seed ^ c->seed >> 32),
-                                 .trailing = c->snapshot_trailing};
+                                 .trailing = c->snapshot_trailing,
+                                 .trailing_bytes = c->snapshot_log_bytes / 4};
     struct core_io io = log_core_io(log);
     int rv = core_new(&log->core, &config, &io);
     return rv == 0 ? 0

@@ -110,11 +110,11 @@ struct own_manifest {
 
 struct snapshots {
     struct snapshot_dir dir;
-    struct own_manifest newest;      /* durable and recorded */
+    struct own_manifest newest;       /* durable and recorded */
     struct raftlog_snapshot previous; /* the one before, whose file is kept too; index 0: none */
-    uint64_t log_bytes, log_entries; /* applied since */
-    uint64_t apply_us;               /* what applying them took: a restart takes as long */
-    uint64_t dump_us;                /* what the last dump took */
+    uint64_t log_bytes, log_entries;  /* applied since */
+    uint64_t apply_us;                /* what applying them took: a restart takes as long */
+    uint64_t dump_us;                 /* what the last dump took */
     /* taking one */
     struct dump *dump;
     struct own_manifest recording;         /* dumped, on its way into the disk's queue */

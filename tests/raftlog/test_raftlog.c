@@ -933,6 +933,25 @@ static void a_snapshot_bounds_the_time_of_a_replay(void **state)
     n->apply_ms = 0;
 }
 
+static void what_stays_behind_a_snapshot_is_bounded_in_bytes(void **state)
+{
+    (void)state;
+    node_config(&nodes[0], 0, 1);
+    nodes[0].config.snapshot_log_bytes = 4 << 20;
+    must_open(&nodes[0]);
+    struct node *n = await_leader();
+    write_backlog(n, 100); /* 6 MB: far fewer entries than may trail */
+    until(n->dumps > 0 && status_of(n).first_index > 1);
+    struct raftlog_status s = status_of(n);
+    assert_true(s.snapshot_index - s.first_index + 1 <= (1 << 20) / (60 * 1024));
+    assert_true(s.snapshot_index - s.first_index + 1 >= (1 << 20) / (60 * 1024) - 1);
+    const struct state before = n->state;
+    node_close(n);
+    must_open(n);
+    until(n->state.count == before.count);
+    assert_int_equal(n->state.hash, before.hash);
+}
+
 /* ---- claims: a busy loop, a sole voter ---- */
 
 static void on_busy(uv_idle_t *idle)
@@ -1403,6 +1422,7 @@ int main(int argc, char **argv)
         CLAIM(a_node_that_replays_its_log_lets_others_lead),
         CLAIM(a_node_without_a_leader_is_not_current),
         CLAIM(a_snapshot_bounds_the_time_of_a_replay),
+        CLAIM(what_stays_behind_a_snapshot_is_bounded_in_bytes),
         CLAIM(a_busy_loop_does_not_starve_the_timer),
         CLAIM(a_sole_voter_reads_in_the_same_turn),
         CLAIM(applications_post_to_each_other),
