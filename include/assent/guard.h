@@ -149,7 +149,8 @@ int assent_guard_pq_outcome(struct pg_conn *conn, const struct assent_guard_call
 int assent_guard_pq_prepared(struct pg_conn *conn, const struct assent_guard_call *call, uint32_t wait_ms,
                              struct assent_guard_result *result);
 
-/* ---- MariaDB 10.5 and later (assent-guard-mariadb).  InnoDB; `wait_ms` is rounded up to seconds. */
+/* ---- MariaDB 10.5 and later (assent-guard-mariadb).  InnoDB; `wait_ms` is rounded up to seconds.  With
+ * autocommit off a transaction is always open: outcome and prepared need it on. */
 
 int assent_guard_mariadb_create(struct st_mysql *conn, const char *barrier, const char *branch,
                                 struct assent_guard_result *result);
