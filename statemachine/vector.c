@@ -4,28 +4,11 @@
  * received a stamp; `observe` takes a stamp's knowledge without an event.  Members may also tick on their
  * own: a counter first shown by somebody else's stamp is accepted and never handed out again.  Membership,
  * epochs and retirement: domain.h. */
+#include "counters.h"
 #include "domain.h"
 #include "row.h"
 
-/* A vector read from arguments or built for a comparison; entries ordered by name. */
-struct stamp {
-    struct assent_vector vector;
-    struct assent_counter room[ASSENT_VECTOR_MEMBERS_MAX];
-};
-
-static struct assent_vector *stamp_read(struct stamp *s, const struct codec_node *map)
-{
-    s->vector = (struct assent_vector){s->room, 0, ASSENT_VECTOR_MEMBERS_MAX};
-    for (uint32_t i = 0; i < codec_size(map); i++) {
-        uint64_t count = codec_as_uint(codec_value_at(map, i));
-        if (count > 0) { /* an absent member counts as 0, so 0 says nothing */
-            s->room[s->vector.n++] = (struct assent_counter){codec_as_bytes(codec_key_at(map, i)), count};
-        }
-    }
-    return assent_vector_sort(&s->vector) ? &s->vector : NULL;
-}
-
-static struct assent_vector *stamp_of_counts(struct stamp *s, const struct domain *d,
+static struct assent_vector *stamp_of_counts(struct counters *s, const struct domain *d,
                                              const struct domain_counts *counts)
 {
     s->vector = (struct assent_vector){s->room, 0, ASSENT_VECTOR_MEMBERS_MAX};
@@ -39,16 +22,6 @@ static struct assent_vector *stamp_of_counts(struct stamp *s, const struct domai
     return &s->vector;
 }
 
-static void write_vector(struct codec_writer *out, const char *key, const struct assent_vector *v)
-{
-    codec_cstr(out, key);
-    codec_map(out, v->n);
-    for (uint32_t i = 0; i < v->n; i++) {
-        codec_text(out, v->entries[i].member);
-        codec_uint(out, v->entries[i].count);
-    }
-}
-
 static int twice(struct apply *a)
 {
     return refuse(a, ASSENT_INVALID, "a member stands twice in the vector");
@@ -57,12 +30,12 @@ static int twice(struct apply *a)
 static int reply(struct apply *a, const struct domain *d, struct assent_bytes node,
                  const struct domain_counts *counts)
 {
-    struct stamp s;
+    struct counters s;
     codec_map(a->out, 4);
     codec_pair_text(a->out, "clock", d->clock);
     codec_pair_text(a->out, "node", node);
     codec_pair_uint(a->out, "epoch", d->epoch);
-    write_vector(a->out, "vector", stamp_of_counts(&s, d, counts));
+    counters_write(a->out, "vector", stamp_of_counts(&s, d, counts));
     return ASSENT_OK;
 }
 
@@ -226,10 +199,10 @@ static int call_with_stamp(struct apply *a, uint32_t stamp_field, uint32_t epoch
                            struct assent_bytes clock, struct assent_bytes node, unsigned flags)
 {
     struct domain d;
-    struct stamp s;
+    struct counters s;
     bool behind = false;
     domain_load(&d, a->txn, clock);
-    if (stamp_read(&s, codec_at(a->command->args, stamp_field)) == NULL) {
+    if (!counters_read(&s, codec_at(a->command->args, stamp_field))) {
         return twice(a);
     }
     uint64_t epoch = arg_uint(a->command, epoch_field, d.epoch);
@@ -353,7 +326,7 @@ int query_vector(struct apply *a)
 {
     struct domain d;
     struct domain_counts counts;
-    struct stamp s;
+    struct counters s;
     struct assent_bytes node = arg_bytes(a->command, QUERY_VECTOR_NODE);
     domain_load(&d, a->txn, arg_bytes(a->command, QUERY_VECTOR_CLOCK));
     if (!d.exists) {
@@ -370,7 +343,7 @@ int query_vector(struct apply *a)
     codec_pair_text(a->out, "clock", d.clock);
     codec_pair_uint(a->out, "epoch", d.epoch);
     codec_pair_uint(a->out, "oldestEpoch", d.oldest);
-    write_vector(a->out, "vector", stamp_of_counts(&s, &d, &counts));
+    counters_write(a->out, "vector", stamp_of_counts(&s, &d, &counts));
     codec_cstr(a->out, "members");
     codec_list(a->out, d.n);
     for (uint32_t i = 0; i < d.n; i++) {
@@ -393,7 +366,7 @@ static int compare_reply(struct apply *a, enum assent_order order)
 }
 
 /* Two vectors as they are: no clock, so no epochs. */
-static int compare_plain(struct apply *a, struct stamp *left, struct stamp *right)
+static int compare_plain(struct apply *a, struct counters *left, struct counters *right)
 {
     const struct command *c = a->command;
     if (!arg_present(c, QUERY_VECTOR_COMPARE_B)) {
@@ -403,7 +376,7 @@ static int compare_plain(struct apply *a, struct stamp *left, struct stamp *righ
         arg_uint(c, QUERY_VECTOR_COMPARE_EPOCH_A, 0) != arg_uint(c, QUERY_VECTOR_COMPARE_EPOCH_B, 0)) {
         return refuse(a, ASSENT_INVALID, "epochs and members need the name of their clock");
     }
-    if (stamp_read(right, codec_at(c->args, QUERY_VECTOR_COMPARE_B)) == NULL) {
+    if (!counters_read(right, codec_at(c->args, QUERY_VECTOR_COMPARE_B))) {
         return twice(a);
     }
     return compare_reply(a, assent_vector_compare(&left->vector, &right->vector));
@@ -440,8 +413,8 @@ int query_vector_compare(struct apply *a)
     const struct command *c = a->command;
     struct domain d;
     struct domain_counts counts;
-    struct stamp left, right;
-    if (stamp_read(&left, codec_at(c->args, QUERY_VECTOR_COMPARE_A)) == NULL) {
+    struct counters left, right;
+    if (!counters_read(&left, codec_at(c->args, QUERY_VECTOR_COMPARE_A))) {
         return twice(a);
     }
     if (!arg_present(c, QUERY_VECTOR_COMPARE_CLOCK)) {
@@ -454,7 +427,7 @@ int query_vector_compare(struct apply *a)
     uint64_t right_epoch = d.epoch;
     if (arg_present(c, QUERY_VECTOR_COMPARE_B)) {
         right_epoch = arg_uint(c, QUERY_VECTOR_COMPARE_EPOCH_B, d.epoch);
-        if (stamp_read(&right, codec_at(c->args, QUERY_VECTOR_COMPARE_B)) == NULL) {
+        if (!counters_read(&right, codec_at(c->args, QUERY_VECTOR_COMPARE_B))) {
             return twice(a);
         }
     } else {

@@ -1,28 +1,17 @@
 /* Version vectors of objects: writes with their causal context, conflicts, resolution, history.  The model is
  * in object.h; Parker et al. 1983, Preguica et al. 2010. */
+#include "counters.h"
 #include "object.h"
 #include "row.h"
 
 /* A history page stops here: what a frame holds, less room for its frame. */
 #define PAGE_BYTES_MAX (4 * 1024 * 1024)
 
-struct version {
-    struct assent_vector vector;
-    struct assent_counter room[ASSENT_VECTOR_MEMBERS_MAX];
-};
-
-static int version_read(struct apply *a, uint32_t field, struct version *v)
+static int version_read(struct apply *a, uint32_t field, struct counters *v)
 {
-    const struct codec_node *map = codec_at(a->command->args, field);
-    v->vector = (struct assent_vector){v->room, 0, ASSENT_VECTOR_MEMBERS_MAX};
-    for (uint32_t i = 0; i < codec_size(map); i++) {
-        uint64_t count = codec_as_uint(codec_value_at(map, i));
-        if (count > 0) {
-            v->room[v->vector.n++] = (struct assent_counter){codec_as_bytes(codec_key_at(map, i)), count};
-        }
-    }
-    return assent_vector_sort(&v->vector) ? ASSENT_OK
-                                          : refuse(a, ASSENT_INVALID, "a node stands twice in a version");
+    return counters_read(v, codec_at(a->command->args, field))
+               ? ASSENT_OK
+               : refuse(a, ASSENT_INVALID, "a node stands twice in a version");
 }
 
 /* A dot is a map with one member. */
@@ -38,16 +27,6 @@ static int dot_read(struct apply *a, uint32_t field, struct dot *dot)
 
 /* ---- replies ---- */
 
-static void write_vector(struct codec_writer *out, const char *key, const struct assent_vector *v)
-{
-    codec_cstr(out, key);
-    codec_map(out, v->n);
-    for (uint32_t i = 0; i < v->n; i++) {
-        codec_text(out, v->entries[i].member);
-        codec_uint(out, v->entries[i].count);
-    }
-}
-
 static void write_dot(struct codec_writer *out, struct dot dot)
 {
     codec_cstr(out, "dot");
@@ -62,7 +41,7 @@ static void write_record(struct apply *a, const struct object *o, uint64_t posit
     object_record(o, a->txn, position, &r);
     codec_map(a->out, 5 + more);
     write_dot(a->out, r.dot);
-    write_vector(a->out, "past", &r.past);
+    counters_write(a->out, "past", &r.past);
     codec_pair_json(a->out, "value", object_value(o, a->txn, position));
     codec_pair_int(a->out, "timeUs", r.time_us);
     codec_pair_uint(a->out, "position", position);
@@ -88,7 +67,7 @@ static int reply_write(struct apply *a, const struct object *o, struct dot dot, 
     if (order != NULL) {
         codec_pair_cstr(a->out, "order", order);
     }
-    write_vector(a->out, "version", &o->seen);
+    counters_write(a->out, "version", &o->seen);
     codec_pair_bool(a->out, "conflict", o->siblings_n > 1);
     if (!alone) {
         write_siblings(a, o);
@@ -100,7 +79,7 @@ static int reply_object(struct apply *a, const struct object *o)
 {
     codec_map(a->out, 6);
     codec_pair_text(a->out, "object", o->name);
-    write_vector(a->out, "version", &o->seen);
+    counters_write(a->out, "version", &o->seen);
     codec_pair_bool(a->out, "conflict", o->siblings_n > 1);
     codec_pair_cstr(a->out, "resolution", object_resolution_name(o->resolution));
     codec_pair_uint(a->out, "history", o->history);
@@ -113,7 +92,7 @@ static int reply_object(struct apply *a, const struct object *o)
 /* What a node that names no context has seen: its own writes, and what it had seen when it made the last of
  * them.  `last` holds the record the names borrow from. */
 static void own_context(struct apply *a, const struct object *o, struct assent_bytes node,
-                        struct record *last, struct version *v)
+                        struct record *last, struct counters *v)
 {
     v->vector = (struct assent_vector){v->room, 0, ASSENT_VECTOR_MEMBERS_MAX};
     uint64_t counter = object_counter(o, node);
@@ -148,7 +127,7 @@ static int write_here(struct apply *a, struct object *o, enum object_op op, stru
 int version_increment(struct apply *a)
 {
     struct object o;
-    struct version context;
+    struct counters context;
     struct record last;
     struct assent_bytes node = arg_bytes(a->command, VERSION_INCREMENT_NODE);
     object_load(&o, a->txn, arg_bytes(a->command, VERSION_INCREMENT_OBJECT));
@@ -168,7 +147,7 @@ int version_increment(struct apply *a)
 int version_resolve(struct apply *a)
 {
     struct object o;
-    struct version context;
+    struct counters context;
     bool all = !arg_present(a->command, VERSION_RESOLVE_CONTEXT);
     object_load(&o, a->txn, arg_bytes(a->command, VERSION_RESOLVE_OBJECT));
     if (o.siblings_n == 0) {
@@ -189,7 +168,7 @@ int version_resolve(struct apply *a)
 }
 
 /* The remote write's dot: given, or `node`'s entry of the version, whose past then ends just below it. */
-static int merge_dot(struct apply *a, struct version *past, struct dot *dot)
+static int merge_dot(struct apply *a, struct counters *past, struct dot *dot)
 {
     if (arg_present(a->command, VERSION_MERGE_DOT)) {
         int rc = dot_read(a, VERSION_MERGE_DOT, dot);
@@ -234,7 +213,7 @@ static enum assent_order merge_order(const struct object *o, struct dot dot, con
 int version_merge(struct apply *a)
 {
     struct object o;
-    struct version past;
+    struct counters past;
     struct dot dot;
     object_load(&o, a->txn, arg_bytes(a->command, VERSION_MERGE_OBJECT));
     int rc = version_read(a, VERSION_MERGE_VERSION, &past);
@@ -301,7 +280,7 @@ static enum assent_order dots_compare(struct dot a, const struct assent_vector *
 
 int query_version_compare(struct apply *a)
 {
-    struct version left, right;
+    struct counters left, right;
     bool dot_a = arg_present(a->command, QUERY_VERSION_COMPARE_DOT_A);
     bool dot_b = arg_present(a->command, QUERY_VERSION_COMPARE_DOT_B);
     if (dot_a != dot_b) {
