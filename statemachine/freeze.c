@@ -364,7 +364,7 @@ static void let_go_all(struct apply *a, struct assent_bytes xid, uint8_t bits)
 void freeze_follow(struct apply *a, struct assent_bytes xid, enum txn_status from, enum txn_status to)
 {
     bool ended = to == TXN_COMMITTED || to == TXN_ROLLED_BACK;
-    if (!ended && from != TXN_ACTIVE && from != TXN_RUNNING)
+    if (from == to || (!ended && from != TXN_ACTIVE && from != TXN_RUNNING))
         return;
     if (store_count(a->txn, STORE_FREEZES) == 0) /* most clusters freeze nothing */
         return;

@@ -240,6 +240,22 @@ static void the_end_of_a_transaction_and_nothing_earlier_releases(void **state)
     }
 }
 
+/* Saving a transaction that stays ACTIVE is no end of its waits. */
+static void who_waits_may_register_branches(void **state)
+{
+    struct sm_harness *h = *state;
+    begin(h, "a");
+    begin(h, "b");
+    assert_int_equal(ask(h, "a", "r", "exclusive", 0), ASSENT_OK);
+    assert_int_equal(ask(h, "b", "r", "exclusive", 60000), ASSENT_OK);
+    assert_int_equal(sm_run(h, COMMAND_TXN_BRANCH,
+                            "{'xid':'b','branch':'n','confirmUrl':'http://h/c','cancelUrl':'http://h/x'}"),
+                     ASSENT_OK);
+    assert_string_equal(stands(h, "b", "r"), "WAITING");
+    assert_int_equal(sm_run(h, COMMAND_TXN_COMMIT, "{'xid':'a'}"), ASSENT_OK);
+    assert_string_equal(stands(h, "b", "r"), "GRANTED exclusive");
+}
+
 static void a_transaction_that_times_out_lets_go(void **state)
 {
     struct sm_harness *h = *state;
@@ -248,7 +264,7 @@ static void a_transaction_that_times_out_lets_go(void **state)
     assert_int_equal(ask(h, "a", "r", "exclusive", 0), ASSENT_OK);
     assert_int_equal(ask(h, "b", "r", "exclusive", 9000), ASSENT_OK);
     sm_advance(h, 2000);
-    /* the timer grants to b, this very command hands on: tokens differ all the same */
+    /* the timer, fired before this command, grants to b */
     begin(h, "c");
     uint64_t token = token_of(h, "b", "r");
     assert_true(token > 0);
@@ -691,6 +707,7 @@ int main(void)
         TEST(the_one_who_would_close_a_circle_is_refused),
         TEST(the_line_is_part_of_the_circle),
         TEST(the_end_of_a_transaction_and_nothing_earlier_releases),
+        TEST(who_waits_may_register_branches),
         TEST(a_transaction_that_times_out_lets_go),
         TEST(every_token_is_larger_than_all_before),
         TEST(bad_requests_are_refused_and_change_nothing),
