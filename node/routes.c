@@ -58,6 +58,8 @@ const struct route routes[] = {
     {"POST", "/transaction/rollback", ROUTE_COMMAND, COMMAND_TXN_ROLLBACK, "Decide to roll back.", false},
     {"POST", "/transaction/saga", ROUTE_COMMAND, COMMAND_SAGA_SUBMIT, "Submit a saga with all its steps.",
      false},
+    {"POST", "/transaction/resume", ROUTE_COMMAND, COMMAND_TXN_RESUME,
+     "Say how a suspended transaction goes on.", false},
     {"GET", "/transaction/status/{xid}", ROUTE_QUERY, QUERY_TXN_STATUS, "Status of a transaction.", false},
     {"GET", "/transaction/{xid}", ROUTE_QUERY, QUERY_TXN, "A transaction with its branches.", false},
     {"GET", "/transactions", ROUTE_QUERY, QUERY_TXN_LIST, "List transactions.", false},

@@ -82,8 +82,8 @@ int timestamp_event(struct apply *a), timestamp_sync(struct apply *a),
 
 int txn_begin(struct apply *a), txn_branch(struct apply *a), txn_commit(struct apply *a),
     txn_rollback(struct apply *a), branch_report(struct apply *a), saga_submit(struct apply *a),
-    query_txn_status(struct apply *a), query_txn(struct apply *a), query_txn_list(struct apply *a),
-    query_txn_counts(struct apply *a);
+    txn_resume(struct apply *a), query_txn_status(struct apply *a), query_txn(struct apply *a),
+    query_txn_list(struct apply *a), query_txn_counts(struct apply *a);
 void txn_timer(struct apply *a, struct assent_bytes id),
     txn_retention(struct apply *a, struct assent_bytes id);
 

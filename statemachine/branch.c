@@ -16,7 +16,8 @@ static const uint16_t branch_next[BRANCH_STATUS_NR] = {
     [BRANCH_EXECUTING] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) | BIT(BRANCH_FAILED) |
                          BIT(BRANCH_COMPENSATING), /* nobody knows whether it happened */
     [BRANCH_EXECUTED] = BIT(BRANCH_COMPENSATING),
-    [BRANCH_FAILED] = BIT(BRANCH_COMPENSATING), /* it may have done a part */
+    [BRANCH_FAILED] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) | /* by an operator */
+                      BIT(BRANCH_COMPENSATING),                      /* it may have done a part */
     [BRANCH_COMPENSATING] = BIT(BRANCH_COMPENSATING) | BIT(BRANCH_COMPENSATED),
 };
 static_assert(BRANCH_STATUS_NR <= 16, "branch_next holds one bit per status");

@@ -36,6 +36,7 @@ enum command_type {
     COMMAND_TXN_ROLLBACK = 51,
     COMMAND_BRANCH_REPORT = 52,
     COMMAND_SAGA_SUBMIT = 53, /* a whole saga in one command: begin, plan and go */
+    COMMAND_TXN_RESUME = 54,  /* an operator says how a suspended saga goes on */
     COMMAND_FREEZE = 60,
     COMMAND_UNFREEZE = 61,
     COMMAND_NR = 62
@@ -189,6 +190,7 @@ enum {
     SAGA_SUBMIT_ON_FAILURE,
     SAGA_SUBMIT_RETRY_LIMIT
 };
+enum { TXN_RESUME_XID, TXN_RESUME_MOVE, TXN_RESUME_BY, TXN_RESUME_REASON, TXN_RESUME_BRANCH };
 enum {
     SAGA_STEP_BRANCH,
     SAGA_STEP_ACTION_URL,

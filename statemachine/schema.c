@@ -217,6 +217,11 @@ static const struct field saga_submit_fields[] = {
     [SAGA_SUBMIT_RETRY_LIMIT] = UINT("retryLimit", 0, UINT32_MAX - 1),
     END,
 };
+static const struct field txn_resume_fields[] = {
+    [TXN_RESUME_XID] = XID("xid", REQ),      [TXN_RESUME_MOVE] = TEXT("move", 0, WORD_BYTES_MAX),
+    [TXN_RESUME_BY] = NAME("by", REQ),       [TXN_RESUME_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
+    [TXN_RESUME_BRANCH] = NAME("branch", 0), END,
+};
 static const struct field txn_commit_fields[] = {[TXN_COMMIT_XID] = XID("xid", REQ), END};
 static const struct field txn_rollback_fields[] = {
     [TXN_ROLLBACK_XID] = XID("xid", REQ),
@@ -275,6 +280,7 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_TXN_ROLLBACK] = {"txn_rollback", txn_rollback_fields, false},
     [COMMAND_BRANCH_REPORT] = {"branch_report", branch_report_fields, true},
     [COMMAND_SAGA_SUBMIT] = {"saga_submit", saga_submit_fields, false},
+    [COMMAND_TXN_RESUME] = {"txn_resume", txn_resume_fields, false},
     [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
     [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };

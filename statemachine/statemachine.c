@@ -67,6 +67,7 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_TXN_ROLLBACK] = txn_rollback,
     [COMMAND_BRANCH_REPORT] = branch_report,
     [COMMAND_SAGA_SUBMIT] = saga_submit,
+    [COMMAND_TXN_RESUME] = txn_resume,
     [COMMAND_FREEZE] = freeze,
     [COMMAND_UNFREEZE] = unfreeze,
 };

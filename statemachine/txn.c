@@ -15,7 +15,8 @@ static const uint16_t txn_next[TXN_STATUS_NR] = {
     [TXN_ACTIVE] = BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK),
     [TXN_COMMITTING] = BIT(TXN_COMMITTED),
     [TXN_ROLLING_BACK] = BIT(TXN_ROLLED_BACK),
-    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_ROLLING_BACK),
+    [TXN_SUSPENDED] = BIT(TXN_RUNNING) | BIT(TXN_ROLLING_BACK),
+    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_ROLLING_BACK) | BIT(TXN_SUSPENDED),
 };
 static_assert(TXN_STATUS_NR <= 16, "txn_next holds one bit per status");
 
@@ -559,7 +560,7 @@ int txn_rollback(struct apply *a)
         t.reason = txn_shortened(arg_bytes(a->command, TXN_ROLLBACK_REASON), TXN_REASON_BYTES_MAX);
         txn_decide(a, xid, &t, TXN_ROLLING_BACK);
         txn_save(a, xid, &t);
-    } else if (t.status == TXN_RUNNING) {
+    } else if (t.status == TXN_RUNNING || t.status == TXN_SUSPENDED) {
         saga_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
     }
     return txn_answer(a, xid, &t);
@@ -577,7 +578,7 @@ void txn_timer(struct apply *a, struct assent_bytes id)
     key_init(&xid);
     key_tail(&xid, id);
     if (t.status == TXN_RUNNING) {
-        saga_back(a, key_bytes(&xid), &t, bytes_of("timeout"));
+        saga_failed(a, key_bytes(&xid), &t, bytes_of("timeout"));
         return;
     }
     t.reason = bytes_of("timeout");

@@ -44,7 +44,7 @@ enum txn_status {
     TXN_COMMITTED = 4,
     TXN_ROLLING_BACK = 5,
     TXN_ROLLED_BACK = 6,
-    TXN_SUSPENDED = 7, /* reserved: waits for an operator */
+    TXN_SUSPENDED = 7, /* waits for an operator */
     TXN_RUNNING = 8,   /* a saga on its way forward: it may still turn back */
     TXN_STATUS_NR
 };
@@ -93,7 +93,7 @@ struct branch_plan;
 /* ---- transactions: txn.c ---- */
 
 /* When a step of a saga fails for good. */
-enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2 };
+enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2, SAGA_SUSPEND = 3 };
 
 /* The head, decoded.  The texts point into `raw`. */
 struct txn {
@@ -157,7 +157,9 @@ struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
 /* How many transactions stand in (mode, status). */
 uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status status);
 
-/* Turn a running saga back, for a reason.  Saves. */
+/* A running saga cannot go on: turn back or wait for an operator, as its submission says.  Saves. */
+void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+/* Turn a running or suspended saga back, for a reason.  Saves. */
 void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 
 enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSINESS = 3 };

@@ -109,7 +109,10 @@ int query_txn(struct apply *a)
     codec_pair_uint(a->out, "branchesOmitted", t.branches - shown);
     if (t.mode == TXN_MODE_SAGA) {
         codec_pair_bool(a->out, "concurrent", t.saga.concurrent);
-        codec_pair_cstr(a->out, "onFailure", t.saga.on_failure == SAGA_RETRY ? "retry" : "compensate");
+        codec_pair_cstr(a->out, "onFailure",
+                        t.saga.on_failure == SAGA_RETRY     ? "retry"
+                        : t.saga.on_failure == SAGA_SUSPEND ? "suspend"
+                                                            : "compensate");
         codec_pair_uint(a->out, "retryLimit", t.saga.retry_limit);
     }
     codec_cstr(a->out, "branches");

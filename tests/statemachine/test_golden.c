@@ -64,6 +64,7 @@ static const struct {
      "'actionUrl':'http://h/a','compensateUrl':'http://h/c','payload':{'amount':5},'headers':{'k':'v'},"
      "'timeoutMs':3000,'after':[1]},{'branch':'c'}],'concurrent':true,'onFailure':'compensate',"
      "'retryLimit':3}"},
+    {COMMAND_TXN_RESUME, "{'xid':'x','move':'skip','by':'ann','reason':'r','branch':'b'}"},
     {COMMAND_FREEZE, "{'xid':'x','resource':'account:7','mode':'shared','waitMs':2000}"},
     {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7'}"},
 };

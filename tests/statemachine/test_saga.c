@@ -357,6 +357,93 @@ static void a_running_saga_may_freeze_what_it_works_on(void **state)
     ok(h, COMMAND_FREEZE, "{'xid':'u','resource':'account:7'}");
 }
 
+#define RESUME(move) "{'xid':'t','by':'ann','reason':'restocked','move':" move "}"
+
+static void suspend(struct sm_harness *h)
+{
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t','onFailure':'suspend','timeoutMs':500,'steps':[" STEP("1") "," STEP("2") "," STEP(
+           "3") "]}");
+    report(h, "01", ACTION, SUCCESS);
+    report(h, "02", ACTION, FAILURE);
+    assert_string_equal(status(h), "SUSPENDED");
+    assert_string_equal(sm_text(h, "reason"), "step 02: no stock");
+    assert_string_equal(due(h), "");
+    sm_advance(h, 600);
+    ok(h, COMMAND_TICK, "{}"); /* an operator has all the time */
+    assert_string_equal(status(h), "SUSPENDED");
+}
+
+static void an_operator_retries_a_suspended_saga(void **state)
+{
+    struct sm_harness *h = *state;
+    suspend(h);
+    ok(h, COMMAND_TXN_RESUME, RESUME("'retry'"));
+    assert_string_equal(sm_text(h, "status"), "RUNNING");
+    assert_string_equal(sm_text(h, "reason"), "retry by ann: restocked");
+    assert_string_equal(due(h), "02:action"); /* only what has not succeeded */
+    sm_reincarnate(h);
+    assert_int_equal(report_attempt(h, "02", SM_OP_ACTION, 0, SM_OUTCOME_SUCCESS), ASSENT_REPORT_STALE);
+    assert_int_equal(report_attempt(h, "02", SM_OP_ACTION, 1, SM_OUTCOME_SUCCESS), ASSENT_OK);
+    report(h, "03", ACTION, SUCCESS);
+    assert_string_equal(status(h), "COMMITTED");
+}
+
+static void an_operator_skips_a_step(void **state)
+{
+    struct sm_harness *h = *state;
+    suspend(h);
+    ok(h, COMMAND_TXN_RESUME, RESUME("'skip','branch':'02'"));
+    assert_string_equal(due(h), "03:action");
+    report(h, "03", ACTION, SUCCESS);
+    assert_string_equal(status(h), "COMMITTED");
+}
+
+static void an_operator_turns_a_suspended_saga_back(void **state)
+{
+    struct sm_harness *h = *state;
+    suspend(h);
+    ok(h, COMMAND_TXN_RESUME, RESUME("'back'"));
+    assert_string_equal(due(h), "02:compensate");
+    report(h, "02", COMPENSATE, SUCCESS);
+    report(h, "01", COMPENSATE, SUCCESS);
+    assert_string_equal(status(h), "ROLLED_BACK");
+    assert_string_equal(sm_text(h, "reason"), "back by ann: restocked");
+}
+
+static void a_concurrent_saga_suspends_all_its_steps(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t','concurrent':true,'onFailure':'suspend','steps':[" STEP("1") "," STEP("2") "," STEP(
+           "3") "]}");
+    report(h, "01", ACTION, SUCCESS);
+    report(h, "02", ACTION, FAILURE);
+    assert_string_equal(due(h), "");
+    assert_int_equal(report_attempt(h, "03", SM_OP_ACTION, 0, SM_OUTCOME_SUCCESS), ASSENT_REPORT_STALE);
+    ok(h, COMMAND_TXN_RESUME, RESUME("'skip','branch':'02'"));
+    assert_string_equal(due(h), "03:action");
+    report(h, "03", ACTION, SUCCESS);
+    assert_string_equal(status(h), "COMMITTED");
+}
+
+static void a_bad_resume_changes_nothing(void **state)
+{
+    struct sm_harness *h = *state;
+    suspend(h);
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'on'")), ASSENT_INVALID);
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'skip'")), ASSENT_INVALID);
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'retry','branch':'02'")), ASSENT_INVALID);
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'skip','branch':'01'")), ASSENT_INVALID);
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'skip','branch':'no'")), ASSENT_BRANCH_NOT_FOUND);
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, "{'xid':'t','by':'ann','reason':'','move':'retry'}"),
+                     ASSENT_INVALID);
+    assert_string_equal(status(h), "SUSPENDED");
+    ok(h, COMMAND_TXN_ROLLBACK, "{'xid':'t'}");
+    assert_string_equal(sm_text(h, "status"), "ROLLING_BACK");
+    assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'retry'")), ASSENT_TXN_DECIDED);
+}
+
 static void ten_thousand_steps_in_a_row(void **state)
 {
     struct sm_harness *h = *state;
@@ -496,6 +583,11 @@ int main(void)
         T(other_commands_leave_a_saga_alone),
         T(a_finished_saga_goes_after_retention),
         T(a_running_saga_may_freeze_what_it_works_on),
+        T(an_operator_retries_a_suspended_saga),
+        T(an_operator_skips_a_step),
+        T(an_operator_turns_a_suspended_saga_back),
+        T(a_concurrent_saga_suspends_all_its_steps),
+        T(a_bad_resume_changes_nothing),
         T(ten_thousand_steps_in_a_row),
         cmocka_unit_test(random_sagas_end_all_done_or_all_undone),
     };
