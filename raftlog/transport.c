@@ -176,6 +176,14 @@ static void inbound_refuse(struct connection *c, const char *reason)
     event_refused(t, name, reason);
 }
 
+/* Does another process speak for the id than before?  A restarted node may say other things of itself, but
+ * its old connection has ended by then, or the silence limit ends it. */
+static bool another(const struct peer *p, const struct message *m)
+{
+    return p->advert_size != m->hello.advert.size ||
+           (p->advert_size > 0 && memcmp(p->advert, m->hello.advert.base, p->advert_size) != 0);
+}
+
 static void inbound_greeted(struct connection *c, const struct message *m)
 {
     struct transport *t = c->owner;
@@ -189,7 +197,10 @@ static void inbound_greeted(struct connection *c, const struct message *m)
         }
     }
     struct peer *p = reason == NULL ? peer_make(t, m->hello.from) : NULL;
-    if (p == NULL) {
+    if (p != NULL && p->in != NULL && another(p, m)) {
+        reason = "another process with its id is connected: give every node an id of its own";
+    }
+    if (p == NULL || reason != NULL) {
         t->shared.messages_refused++;
         if (m->hello.to == t->config.id && m->hello.cluster_id == t->config.cluster_id &&
             m->hello.incarnation < t->config.incarnation) {

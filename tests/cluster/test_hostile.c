@@ -143,26 +143,27 @@ static void slow_and_half_open_clients_are_cut_and_disturb_nobody(void **state)
     end_well();
 }
 
-/* Fill a port with idle connections: `limit` are kept, what comes on top is closed at once. */
+#define REFUSALS 5
+
+/* Fill a port with idle connections: at most `limit` are kept, what comes on top is closed at once.  Clients
+ * of the load come and go, so it may take a few more than `limit`. */
 static void fill_port(uint16_t port, int limit)
 {
-    int *fds = calloc((size_t)limit, sizeof(*fds)), refused = 0;
+    int most = limit + 200, n = 0, refused = 0;
+    int *fds = calloc((size_t)most, sizeof(*fds));
     assert_non_null(fds);
-    for (int i = 0; i < limit; i++) {
-        fds[i] = dial(port);
-        assert_true(fds[i] >= 0);
+    while (n < most && refused < REFUSALS) {
+        fds[n] = dial(port);
+        assert_true(fds[n] >= 0);
+        if (++n > limit)
+            refused += hung_up(fds[n - 1], 1000, NULL, 0);
     }
-    for (int i = 0; i < 5; i++) {
-        int fd = dial(port);
-        refused += fd < 0 || hung_up(fd, 5000, NULL, 0);
-        if (fd >= 0)
-            close(fd);
-    }
-    assert_true(load_goes_on(&load, 10)); /* by the other nodes, or by connections that were there */
-    for (int i = 0; i < limit; i++)
-        close(fds[i]);
+    bool went_on = load_goes_on(&load, 10); /* by the other nodes, or by connections that were there */
+    while (n > 0)
+        close(fds[--n]);
     free(fds);
-    assert_int_equal(refused, 5);
+    assert_true(went_on);
+    assert_int_equal(refused, REFUSALS);
 }
 
 static void connections_above_the_limit_are_refused(void **state)
@@ -270,7 +271,7 @@ static void a_second_node_of_one_id_gets_nowhere(void **state)
     twin->join = false;
     cluster_start(&c, twin);
     assert_true(load_goes_on(&load, 100));
-    assert_true(cluster_log_gets(twin, "started"));
+    assert_true(cluster_log_gets(leader, "another process with its id"));
     json_t *view = cluster_view(leader);
     assert_int_equal(json_integer_value(json_object_get(view, "leaderId")), leader->id);
     json_decref(view);
