@@ -505,7 +505,7 @@ static uint64_t restored_digest(const struct raftlog_restore *r, const struct ra
 static int import_image(const struct raftlog_restore *r, char *err, size_t err_size)
 {
     const struct raftlog_snapshot *s = &r->snapshot;
-    struct snapshot_dir dir;
+    struct snapshot_dir dir = {0};
     uint32_t crc;
     uint64_t size;
     int rv = snapshot_dir_open(&dir, r->dir, err, err_size);

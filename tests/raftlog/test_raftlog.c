@@ -19,7 +19,7 @@
 
 /* The thread sanitizer makes a turn with megabytes in it outlast an ordinary election timeout. */
 #ifdef __SANITIZE_THREAD__
-#define SLOWNESS 5
+#define SLOWNESS 3
 #else
 #define SLOWNESS 1
 #endif
@@ -892,7 +892,7 @@ static void a_node_that_replays_its_log_lets_others_lead(void **state)
     (void)state;
     cluster_open(3);
     struct node *l = await_leader();
-    struct node *slow = restart_slow_follower(800, 30);
+    struct node *slow = restart_slow_follower(800, 30 * SLOWNESS);
     until(slow->leader == l->id && status_of(slow).last_index == status_of(l).last_index);
     assert_true(slow->state.count < l->state.count);
     node_close(l);
