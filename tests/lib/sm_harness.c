@@ -168,6 +168,20 @@ void sm_harness_close(struct sm_harness *h)
     temp_dir_remove(h->dir);
 }
 
+int sm_harness_setup(void **state)
+{
+    static struct sm_harness h;
+    sm_harness_open(&h);
+    *state = &h;
+    return 0;
+}
+
+int sm_harness_teardown(void **state)
+{
+    sm_harness_close(*state);
+    return 0;
+}
+
 static int take_result(struct sm_harness *h, struct assent_bytes bytes)
 {
     if (!result_decode(&h->arena, bytes, &h->result))

@@ -35,6 +35,9 @@ struct sm_harness {
 
 void sm_harness_open(struct sm_harness *h);
 void sm_harness_close(struct sm_harness *h);
+/* The same as a fixture of cmocka: `*state` is the harness, one at a time. */
+int sm_harness_setup(void **state);
+int sm_harness_teardown(void **state);
 
 /* Apply one command as its own log entry; the code of its result. */
 int sm_run(struct sm_harness *h, uint32_t type, const char *args);

@@ -9,20 +9,6 @@
 
 #include "sm_harness.h"
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 #define ok(h, type, args) assert_int_equal(sm_run(h, type, args), ASSENT_OK)
 
 static void begin_two(struct sm_harness *h, const char *options)
@@ -241,7 +227,7 @@ static void ten_thousand_branches_are_the_most(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
     static const struct CMUnitTest tests[] = {
         T(the_last_success_finishes),
         T(a_rollback_cancels),

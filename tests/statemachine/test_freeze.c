@@ -11,20 +11,6 @@
 #include "freeze.h"
 #include "sm_harness.h"
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 static char *format(const char *f, ...) __attribute__((format(printf, 1, 2)));
 
 static char *format(const char *f, ...)
@@ -692,7 +678,7 @@ static void a_model_agrees_at_random(void **state)
     assert_true(deadlocks > 100 && frozen > 100);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, sm_harness_setup, sm_harness_teardown)
 
 int main(void)
 {

@@ -9,20 +9,6 @@
 
 #include "sm_harness.h"
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 static const char *status(struct sm_harness *h)
 {
     assert_int_equal(sm_ask(h, QUERY_NODES, "{}"), ASSENT_OK);
@@ -159,7 +145,7 @@ static void sequence_is_dense_and_refuses_overflow(void **state)
     assert_int_equal(sm_uint(h, "last"), next - 1);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
 
 int main(void)
 {

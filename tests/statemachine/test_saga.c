@@ -9,20 +9,6 @@
 
 #include "sm_harness.h"
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 #define ok(h, type, args) assert_int_equal(sm_run(h, type, args), ASSENT_OK)
 #define STEP(n)           "{'actionUrl':'http://p/a" n "','compensateUrl':'http://p/c" n "'}"
 
@@ -564,7 +550,7 @@ static void random_sagas_end_all_done_or_all_undone(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
     static const struct CMUnitTest tests[] = {
         T(an_empty_saga_ends_in_its_submission),
         T(steps_go_one_after_the_other),

@@ -9,20 +9,6 @@
 
 #include "sm_harness.h"
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 /* Open a session; the harness's next commands are its first. */
 static uint64_t open_session(struct sm_harness *h, const char *args)
 {
@@ -323,7 +309,7 @@ static void while_the_oldest_sessions_work_a_new_one_is_refused(void **state)
     assert_int_equal(sm_run(h, COMMAND_SESSION_OPEN, "{}"), ASSENT_OK); /* behind those 40 stand idle ones */
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
 
 int main(void)
 {

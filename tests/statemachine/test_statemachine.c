@@ -19,20 +19,6 @@ static struct assent_bytes text(const char *s)
 
 /* ---- one machine */
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 static void time_never_stands_still_nor_runs_back(void **state)
 {
     struct sm_harness *h = *state;
@@ -573,7 +559,7 @@ static void replicas_agree_however_the_log_is_cut(void **state)
     }
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
 
 int main(void)
 {

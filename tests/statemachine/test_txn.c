@@ -10,20 +10,6 @@
 
 #define DAY_MS (24ll * 3600 * 1000)
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 #define ok(h, type, args) assert_int_equal(sm_run(h, type, args), ASSENT_OK)
 
 static const char *status_of(struct sm_harness *h, const char *xid)
@@ -437,7 +423,7 @@ static void everything_survives_a_snapshot(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
     static const struct CMUnitTest tests[] = {
         T(every_command_in_every_status),
         T(a_made_xid_is_sixteen_bytes_in_hexadecimal),

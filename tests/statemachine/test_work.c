@@ -8,20 +8,6 @@
 
 #include "sm_harness.h"
 
-static int setup(void **state)
-{
-    static struct sm_harness h;
-    sm_harness_open(&h);
-    *state = &h;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    sm_harness_close(*state);
-    return 0;
-}
-
 #define ok(h, type, args) assert_int_equal(sm_run(h, type, args), ASSENT_OK)
 
 static void commit(struct sm_harness *h, const char *xid, const char *branches)
@@ -158,7 +144,7 @@ static void nothing_due_says_never(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
     static const struct CMUnitTest tests[] = {
         T(work_is_in_order_of_time_then_branch),     T(a_walk_goes_on_where_it_stopped),
         T(a_piece_says_all_that_a_call_needs),       T(a_failed_call_is_due_later_with_the_next_attempt),
