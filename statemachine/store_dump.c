@@ -375,19 +375,40 @@ static int check_place(struct source *s, struct store *store, const struct heade
     return s->code;
 }
 
+/* Open the file of `s`, at its base. */
+static int source_open(struct source *s)
+{
+    s->fd = open(s->path, O_RDONLY | O_CLOEXEC);
+    if (s->fd < 0)
+        return spoil(s, errno == ENOENT ? ASSENT_NOT_FOUND : ASSENT_IO, strerror(errno));
+    s->buffer = malloc(BUFFER_BYTES);
+    s->capacity = BUFFER_BYTES;
+    if (s->buffer == NULL)
+        spoil(s, ASSENT_NOMEM, "out of memory");
+    else if (lseek(s->fd, (off_t)s->base, SEEK_SET) < 0)
+        spoil(s, ASSENT_IO, strerror(errno));
+    if (s->code != ASSENT_OK) {
+        free(s->buffer);
+        close(s->fd);
+    }
+    return s->code;
+}
+
+static int source_close(struct source *s)
+{
+    free(s->buffer);
+    close(s->fd);
+    return s->code;
+}
+
 int store_restore(struct store *store, const char *path, char *err, size_t err_size)
 {
     struct header h = {.index = 0};
     struct source s = {.code = ASSENT_OK, .err = err, .err_size = err_size, .path = path};
     assert(!store->writing);
-    s.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s.fd < 0)
-        return spoil(&s, errno == ENOENT ? ASSENT_NOT_FOUND : ASSENT_IO, strerror(errno));
-    s.buffer = malloc(BUFFER_BYTES);
-    s.capacity = BUFFER_BYTES;
-    if (s.buffer == NULL)
-        spoil(&s, ASSENT_NOMEM, "out of memory");
-    else if (read_header(&s, &h) == ASSENT_OK && check_body(&s, &h) == ASSENT_OK) {
+    if (source_open(&s) != ASSENT_OK)
+        return s.code;
+    if (read_header(&s, &h) == ASSENT_OK && check_body(&s, &h) == ASSENT_OK) {
         store_wipe(store);
         if (load_body(&s, store, &h) == ASSENT_OK)
             check_place(&s, store, &h);
@@ -396,29 +417,18 @@ int store_restore(struct store *store, const char *path, char *err, size_t err_s
         if (s.code != ASSENT_OK)
             store_wipe(store); /* half an image is no state */
     }
-    free(s.buffer);
-    close(s.fd);
-    return s.code;
+    return source_close(&s);
 }
 
 int store_image_check(const char *path, uint64_t offset, struct sm_image *out, char *err, size_t err_size)
 {
     struct header h = {.index = 0};
     struct source s = {.code = ASSENT_OK, .err = err, .err_size = err_size, .path = path, .base = offset};
-    s.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (s.fd < 0)
-        return spoil(&s, errno == ENOENT ? ASSENT_NOT_FOUND : ASSENT_IO, strerror(errno));
-    s.buffer = malloc(BUFFER_BYTES);
-    s.capacity = BUFFER_BYTES;
-    if (s.buffer == NULL)
-        spoil(&s, ASSENT_NOMEM, "out of memory");
-    else if (lseek(s.fd, (off_t)offset, SEEK_SET) < 0)
-        spoil(&s, ASSENT_IO, strerror(errno));
-    else if (read_header(&s, &h) == ASSENT_OK)
+    if (source_open(&s) != ASSENT_OK)
+        return s.code;
+    if (read_header(&s, &h) == ASSENT_OK)
         check_body(&s, &h);
     *out = (struct sm_image){
         .index = h.index, .time_us = h.time_us, .size = h.body_size + HEADER_SIZE, .digest = h.body_digest};
-    free(s.buffer);
-    close(s.fd);
-    return s.code;
+    return source_close(&s);
 }
