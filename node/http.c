@@ -368,6 +368,7 @@ static enum MHD_Result run(struct exchange *ex, const char *method)
         .uri = {(const uint8_t *)ex->uri, ex->uri_size},
         .body = {(const uint8_t *)ex->body.base, ex->body.size},
         .key = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "Idempotency-Key"),
+        .ns = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "X-Assent-Namespace"),
         .never_forward = forward != NULL && strcasecmp(forward, "never") == 0,
     };
     ex->phase = PHASE_RUNNING;

@@ -211,7 +211,8 @@ static int read_key(struct arguments *a, const char *key, struct command_session
                  ASSENT_KEY_BYTES_MAX);
         return ASSENT_INVALID;
     }
-    *session = (struct command_session){.kind = SESSION_KEY, .key = {(const uint8_t *)key, size}};
+    session->kind = SESSION_KEY;
+    session->key = (struct assent_bytes){(const uint8_t *)key, size};
     return ASSENT_OK;
 }
 
@@ -260,6 +261,8 @@ static int decode(struct request *r, const struct request_input *input)
     }
     r->stale = a->stale;
     struct command_session session = {.kind = SESSION_NONE};
+    if (input->ns != NULL && r->route->kind != ROUTE_LEADER) /* checked when it is decoded */
+        session.ns = cstr_bytes(input->ns);
     if (input->key != NULL && r->route->kind == ROUTE_COMMAND) {
         status = read_key(a, input->key, &session);
         r->keyed = true;

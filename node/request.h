@@ -23,6 +23,7 @@ struct request_input {
     struct assent_bytes uri; /* path and query as written; this one until `done` */
     struct assent_bytes body;
     const char *key;    /* Idempotency-Key; NULL: none */
+    const char *ns;     /* X-Assent-Namespace; NULL: the default one */
     bool never_forward; /* X-Assent-Forward: never */
 };
 

@@ -17,7 +17,12 @@ struct apply {
     struct codec_writer *out; /* the data map of the result; used only when the function returns ASSENT_OK */
     char detail[256];         /* of a refusal, optional: a sentence for people */
     struct session_book *sessions; /* session.c's own */
+    struct sm *sm;                 /* statemachine.c's own */
+    uint32_t events;               /* told of this command */
 };
+
+/* Tell whoever listens; fills position, number and time.  Inside a query: never. */
+void apply_event(struct apply *a, struct sm_event *event);
 
 /* Returns ASSENT_OK with a map (or nothing: nil) written to `out`, or a refusal's code with nothing changed
  * in the store: a function checks first and writes afterwards. */
@@ -83,7 +88,11 @@ int timestamp_event(struct apply *a), timestamp_sync(struct apply *a),
 int txn_begin(struct apply *a), txn_branch(struct apply *a), txn_commit(struct apply *a),
     txn_rollback(struct apply *a), branch_report(struct apply *a), saga_submit(struct apply *a),
     txn_resume(struct apply *a), query_txn_status(struct apply *a), query_txn(struct apply *a),
-    query_txn_list(struct apply *a), query_txn_counts(struct apply *a);
+    query_txn_list(struct apply *a), query_txn_counts(struct apply *a), branch_reports(struct apply *a),
+    branch_acknowledge(struct apply *a), txn_act(struct apply *a);
+int message_prepare(struct apply *a), message_submit(struct apply *a), workflow_prepare(struct apply *a),
+    workflow_step(struct apply *a), workflow_end(struct apply *a);
+int topic_subscribe(struct apply *a), topic_unsubscribe(struct apply *a), topic_remove(struct apply *a);
 void txn_timer(struct apply *a, struct assent_bytes id),
     txn_retention(struct apply *a, struct assent_bytes id);
 

@@ -10,14 +10,20 @@
 #define BIT(n) (1u << (n))
 
 static const uint16_t branch_next[BRANCH_STATUS_NR] = {
-    [BRANCH_REGISTERED] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CANCELLING) | BIT(BRANCH_EXECUTING),
+    [BRANCH_REGISTERED] =
+        BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CANCELLING) | BIT(BRANCH_EXECUTING) | BIT(BRANCH_TRYING),
     [BRANCH_CONFIRMING] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CONFIRMED),
     [BRANCH_CANCELLING] = BIT(BRANCH_CANCELLING) | BIT(BRANCH_CANCELLED),
     [BRANCH_EXECUTING] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) | BIT(BRANCH_FAILED) |
+                         BIT(BRANCH_ACCEPTED) |
                          BIT(BRANCH_COMPENSATING), /* nobody knows whether it happened */
+    [BRANCH_ACCEPTED] =
+        BIT(BRANCH_EXECUTED) | BIT(BRANCH_FAILED) | BIT(BRANCH_EXECUTING) | BIT(BRANCH_COMPENSATING),
+    [BRANCH_TRYING] = BIT(BRANCH_TRYING) | BIT(BRANCH_TRIED) | BIT(BRANCH_FAILED) | BIT(BRANCH_CANCELLING),
+    [BRANCH_TRIED] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CANCELLING),
     [BRANCH_EXECUTED] = BIT(BRANCH_COMPENSATING),
-    [BRANCH_FAILED] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) | /* by an operator */
-                      BIT(BRANCH_COMPENSATING),                      /* it may have done a part */
+    [BRANCH_FAILED] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) |     /* by an operator */
+                      BIT(BRANCH_COMPENSATING) | BIT(BRANCH_CANCELLING), /* it may have done a part */
     [BRANCH_COMPENSATING] = BIT(BRANCH_COMPENSATING) | BIT(BRANCH_COMPENSATED),
 };
 static_assert(BRANCH_STATUS_NR <= 16, "branch_next holds one bit per status");
@@ -32,13 +38,25 @@ static const struct {
     [SM_OP_CANCEL] = {"cancel", TXN_ROLLING_BACK, BRANCH_CANCELLING, BRANCH_CANCELLED},
     [SM_OP_ACTION] = {"action", TXN_RUNNING, BRANCH_EXECUTING, BRANCH_EXECUTED},
     [SM_OP_COMPENSATE] = {"compensate", TXN_ROLLING_BACK, BRANCH_COMPENSATING, BRANCH_COMPENSATED},
+    [SM_OP_TRY] = {"try", TXN_RUNNING, BRANCH_TRYING, BRANCH_TRIED},
+    [SM_OP_QUERY] = {"query", TXN_ACTIVE, (enum branch_status)0, (enum branch_status)0},
+    [SM_OP_CALLBACK] = {"callback", TXN_ACTIVE, (enum branch_status)0, (enum branch_status)0},
 };
 static const char *const status_names[BRANCH_STATUS_NR] = {
-    [BRANCH_REGISTERED] = "REGISTERED",     [BRANCH_CONFIRMING] = "CONFIRMING",
-    [BRANCH_CONFIRMED] = "CONFIRMED",       [BRANCH_CANCELLING] = "CANCELLING",
-    [BRANCH_CANCELLED] = "CANCELLED",       [BRANCH_EXECUTING] = "EXECUTING",
-    [BRANCH_EXECUTED] = "EXECUTED",         [BRANCH_FAILED] = "FAILED",
-    [BRANCH_COMPENSATING] = "COMPENSATING", [BRANCH_COMPENSATED] = "COMPENSATED",
+    [BRANCH_REGISTERED] = "REGISTERED",
+    [BRANCH_CONFIRMING] = "CONFIRMING",
+    [BRANCH_CONFIRMED] = "CONFIRMED",
+    [BRANCH_CANCELLING] = "CANCELLING",
+    [BRANCH_CANCELLED] = "CANCELLED",
+    [BRANCH_EXECUTING] = "EXECUTING",
+    [BRANCH_EXECUTED] = "EXECUTED",
+    [BRANCH_FAILED] = "FAILED",
+    [BRANCH_COMPENSATING] = "COMPENSATING",
+    [BRANCH_COMPENSATED] = "COMPENSATED",
+    [BRANCH_ACCEPTED] = "ACCEPTED",
+    [BRANCH_TRYING] = "TRYING",
+    [BRANCH_TRIED] = "TRIED",
+    [BRANCH_RECORDED] = "RECORDED",
 };
 
 const char *sm_op_name(enum sm_op op)
@@ -150,17 +168,26 @@ int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, 
     };
     p->url[SM_OP_CONFIRM] = codec_as_bytes(codec_at(args, TXN_BRANCH_CONFIRM_URL - skip));
     p->url[SM_OP_CANCEL] = codec_as_bytes(codec_at(args, TXN_BRANCH_CANCEL_URL - skip));
+    p->url[SM_OP_TRY] = codec_as_bytes(codec_at(args, TXN_BRANCH_TRY_URL - skip));
     assert(p->name.size > 0 && p->name.size <= ASSENT_NAME_BYTES_MAX); /* by schema */
-    for (int op = SM_OP_CONFIRM; op <= SM_OP_CANCEL; op++)
+    return branch_plan_check(a, args, TXN_BRANCH_OPTIONS - skip, p);
+}
+
+int branch_plan_check(struct apply *a, const struct codec_node *args, uint32_t options, struct branch_plan *p)
+{
+    for (int op = SM_OP_CONFIRM; op < SM_OP_NR; op++)
         if (p->url[op].size > 0 && !branch_url_ok(p->url[op]))
             return refuse(a, ASSENT_INVALID, "%sUrl: http:// or https://, at most %d bytes, no spaces",
                           ops[op].name, ASSENT_URL_BYTES_MAX);
-    return branch_headers_check(a, p->header_map);
+    int rv = branch_options_parse(a, args, options, p);
+    return rv == ASSENT_OK ? branch_headers_check(a, p->header_map) : rv;
 }
 
 /* ---- the plan in the store ---- */
 
-enum { PLAN_FORMAT = 1, PROGRESS_FORMAT = 1, PROGRESS_FORMAT_SAGA = 2 };
+enum { PLAN_FORMAT_OLD = 1, PLAN_FORMAT = 2, PROGRESS_FORMAT = 1, PROGRESS_FORMAT_SAGA = 2 };
+/* Bytes of the options behind the payload. */
+#define PLAN_OPTIONS (1 + 8 + 8 + 4 + 4 + 4 + 4)
 enum { BRANCH_KEY_PLAN = 1, BRANCH_KEY_PROGRESS = 2, BRANCH_KEY_NAME = 3, BRANCH_KEY_EDGES = 4 };
 
 static struct store_key branch_key(struct assent_bytes xid, uint8_t kind, uint32_t ordinal)
@@ -197,13 +224,40 @@ static size_t headers_size(const struct codec_node *map)
     return size;
 }
 
+static void headers_put(struct row_writer *w, const struct codec_node *map)
+{
+    for (uint32_t i = 0; i < codec_size(map); i++) {
+        row_put_bytes(w, codec_as_bytes(codec_key_at(map, i)));
+        row_put_bytes(w, codec_as_bytes(codec_value_at(map, i)));
+    }
+}
+
+void branch_headers_put(struct store_txn *store, struct assent_bytes xid, const struct codec_node *map)
+{
+    size_t room = headers_size(map);
+    struct row_writer w = {malloc(room + 1), 0, room};
+    assert(w.base != NULL);
+    headers_put(&w, map);
+    txn_row_put(store, xid, TXN_ROW_HEADERS, row_written(&w));
+    free(w.base);
+}
+
+/* Operations of a plan: its two, and the try when there is one. */
+static bool plan_has(const struct branch_plan *p, int op)
+{
+    return op == (int)p->forward || op == (int)p->forward + 1 || (op == SM_OP_TRY && p->url[op].size > 0);
+}
+
 static void plan_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                      const struct branch_plan *p)
 {
-    size_t headers = headers_size(p->header_map);
-    size_t room = 1 + 8 + 4 + row_bytes_size(p->name) + 1 + 4 + headers + row_bytes_size(p->payload);
-    for (int op = (int)p->forward; op <= (int)p->forward + 1; op++)
-        room += 1 + row_bytes_size(p->url[op]);
+    size_t headers = headers_size(p->header_map), n_ops = 0;
+    size_t room =
+        1 + 8 + 4 + row_bytes_size(p->name) + 1 + 4 + headers + row_bytes_size(p->payload) + PLAN_OPTIONS;
+    for (int op = SM_OP_CONFIRM; op < SM_OP_NR; op++) {
+        room += plan_has(p, op) ? 1 + row_bytes_size(p->url[op]) : 0;
+        n_ops += plan_has(p, op);
+    }
     uint8_t small[1024];
     struct row_writer w = {room <= sizeof(small) ? small : malloc(room), 0, room};
     assert(w.base != NULL);
@@ -211,17 +265,23 @@ static void plan_put(struct store_txn *store, struct assent_bytes xid, uint32_t 
     row_put_u64(&w, (uint64_t)p->registered_us);
     row_put_u32(&w, p->timeout_ms);
     row_put_bytes(&w, p->name);
-    row_put_u8(&w, 2); /* operations that follow */
-    for (int op = (int)p->forward; op <= (int)p->forward + 1; op++) {
+    row_put_u8(&w, (uint8_t)n_ops); /* operations that follow */
+    for (int op = SM_OP_CONFIRM; op < SM_OP_NR; op++) {
+        if (!plan_has(p, op))
+            continue;
         row_put_u8(&w, (uint8_t)op);
         row_put_bytes(&w, p->url[op]);
     }
     row_put_u32(&w, (uint32_t)headers);
-    for (uint32_t i = 0; i < codec_size(p->header_map); i++) {
-        row_put_bytes(&w, codec_as_bytes(codec_key_at(p->header_map, i)));
-        row_put_bytes(&w, codec_as_bytes(codec_value_at(p->header_map, i)));
-    }
+    headers_put(&w, p->header_map);
     row_put_bytes(&w, p->payload);
+    row_put_u8(&w, (uint8_t)((p->protocol_given ? 0x80 : 0) | (int)p->protocol));
+    row_put_u64(&w, p->retry.base_ms);
+    row_put_u64(&w, p->retry.cap_ms);
+    row_put_u32(&w, p->retry.factor);
+    row_put_u32(&w, p->retry.jitter);
+    row_put_u32(&w, p->retry.limit);
+    row_put_u32(&w, p->acknowledge_ms);
     assert(w.size == room);
     struct store_key k = branch_key(xid, BRANCH_KEY_PLAN, ordinal);
     store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
@@ -238,7 +298,7 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
         return false;
     *p = (struct branch_plan){0};
     uint64_t format = row_take_u8(&r);
-    assert(format == PLAN_FORMAT);
+    assert(format == PLAN_FORMAT || format == PLAN_FORMAT_OLD);
     p->registered_us = (int64_t)row_take_u64(&r);
     p->timeout_ms = row_take_u32(&r);
     p->name = row_take_bytes(&r);
@@ -251,6 +311,17 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
     }
     p->headers = row_take_bytes(&r);
     p->payload = row_take_bytes(&r);
+    if (format == PLAN_FORMAT) {
+        uint8_t protocol = row_take_u8(&r);
+        p->protocol_given = (protocol & 0x80) != 0;
+        p->protocol = (enum sm_protocol)(protocol & 0x7f);
+        p->retry.base_ms = row_take_u64(&r);
+        p->retry.cap_ms = row_take_u64(&r);
+        p->retry.factor = row_take_u32(&r);
+        p->retry.jitter = row_take_u32(&r);
+        p->retry.limit = row_take_u32(&r);
+        p->acknowledge_ms = row_take_u32(&r);
+    }
     assert(r.size == 0);
     return true;
 }
@@ -294,6 +365,9 @@ bool branch_same(struct store_txn *store, struct assent_bytes xid, uint32_t ordi
            there.timeout_ms == p->timeout_ms && there.forward == p->forward &&
            bytes_equal(there.url[p->forward], p->url[p->forward]) &&
            bytes_equal(there.url[p->forward + 1], p->url[p->forward + 1]) &&
+           bytes_equal(there.url[SM_OP_TRY], p->url[SM_OP_TRY]) && there.protocol == p->protocol &&
+           there.protocol_given == p->protocol_given && there.acknowledge_ms == p->acknowledge_ms &&
+           memcmp(&there.retry, &p->retry, sizeof(there.retry)) == 0 &&
            bytes_equal(there.payload, p->payload) && headers_same(there.headers, p->header_map);
 }
 
@@ -415,12 +489,28 @@ void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint3
     store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
 }
 
-int64_t branch_back_off_us(const struct txn *t, uint32_t attempt)
+/* Of an unsigned 64-bit number: which hash does not matter, only that all replicas have the same. */
+static uint64_t spread(uint64_t x)
 {
-    uint64_t ms = t->base_ms;
-    for (uint32_t i = 0; i < attempt && ms < t->cap_ms; i++)
-        ms *= 2;
-    return (int64_t)(ms < t->cap_ms ? ms : t->cap_ms) * 1000;
+    x ^= x >> 33; /* the finalizer of MurmurHash3 */
+    x *= UINT64_C(0xff51afd7ed558ccd);
+    x ^= x >> 33;
+    x *= UINT64_C(0xc4ceb9fe1a85ec53);
+    return x ^ x >> 33;
+}
+
+int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uint32_t ordinal,
+                           uint32_t attempt)
+{
+    const struct retry_policy *r = p != NULL && p->retry.base_ms > 0 ? &p->retry : &t->retry;
+    uint64_t us = r->base_ms * 1000, cap_us = r->cap_ms * 1000;
+    for (uint32_t i = 0; i < attempt && us < cap_us && r->factor > 100; i++)
+        us = us * r->factor / 100;
+    us = us < cap_us ? us : cap_us;
+    if (r->jitter > 0)
+        us -= us / 100 * r->jitter *
+              (spread(t->token + ordinal * UINT64_C(0x9e3779b97f4a7c15) + attempt) % 1024) / 1024;
+    return (int64_t)(us > 0 ? us : 1);
 }
 
 static int report_stale(struct apply *a, const char *what)
@@ -428,55 +518,164 @@ static int report_stale(struct apply *a, const char *what)
     return refuse(a, ASSENT_REPORT_STALE, "%s", what);
 }
 
-/* What a call of the executor came to. */
-int branch_report(struct apply *a)
+static void call_event(struct apply *a, struct assent_bytes xid, const struct txn *t, const struct report *r)
 {
-    const struct command *c = a->command;
-    struct assent_bytes xid = arg_bytes(c, BRANCH_REPORT_XID);
-    struct assent_bytes name = arg_bytes(c, BRANCH_REPORT_BRANCH);
-    uint64_t op = arg_uint(c, BRANCH_REPORT_OP, 0);
+    struct sm_event event = {
+        .kind = SM_EVENT_CALL,
+        .xid = xid,
+        .business_type = t->business_type,
+        .mode = txn_mode_name(t->mode),
+        .branch = r->branch,
+        .op = ops[r->op].name,
+        .outcome = r->outcome,
+        .attempts = r->attempt + 1,
+        .failures = t->failures,
+        .detail = r->error,
+    };
+    apply_event(a, &event);
+}
+
+void branch_event(struct apply *a, struct assent_bytes xid, const struct txn *t, struct assent_bytes branch,
+                  enum branch_status status)
+{
+    struct sm_event event = {
+        .kind = SM_EVENT_BRANCH,
+        .xid = xid,
+        .business_type = t->business_type,
+        .mode = txn_mode_name(t->mode),
+        .branch = branch,
+        .status = branch_status_name(status),
+    };
+    apply_event(a, &event);
+}
+
+/* Confirm or cancel of TCC and XA. */
+static void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                             const struct branch_plan *plan, struct branch_progress *p,
+                             const struct report *r)
+{
+    int64_t was_due_us = p->next_due_us;
+    int64_t wait_us = branch_back_off_us(t, plan, ordinal, p->attempts);
+    p->attempts++;
+    if (r->outcome == SM_OUTCOME_SUCCESS) {
+        branch_move(p, ops[r->op].done);
+        p->next_due_us = 0;
+        p->finished_us = a->now_us;
+        /* the last error stays to be read */
+    } else {
+        branch_move(p, ops[r->op].doing);
+        p->next_due_us = a->now_us + wait_us;
+        p->error = r->error;
+    }
+    p->error = txn_shortened(p->error, TXN_ERROR_BYTES_MAX);
+    branch_progress_put(a->txn, xid, ordinal, t, p);
+    work_clear(a->txn, was_due_us, xid, r->branch);
+    if (p->next_due_us != 0) {
+        work_put(a->txn, p->next_due_us, xid, r->branch, r->op, p->attempts, t->token, ordinal);
+    } else {
+        branch_event(a, xid, t, r->branch, p->status);
+        txn_call_succeeded(a, xid, t);
+    }
+}
+
+/* A call of the transaction as a whole. */
+static int whole_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r)
+{
+    if (t->status != TXN_ACTIVE || t->whole_due_us == 0 || t->whole_attempts != r->attempt)
+        return report_stale(a, "the transaction is not in that phase");
+    if (r->op == SM_OP_QUERY)
+        message_query_report(a, xid, t, r);
+    else
+        workflow_callback_report(a, xid, t, r);
+    return ASSENT_OK;
+}
+
+static int branch_report_one(struct apply *a, const struct report *r)
+{
+    struct assent_bytes xid = r->xid, name = r->branch;
     struct txn t;
     uint32_t ordinal;
     struct branch_plan plan;
     struct branch_progress p;
     if (!txn_load(a->txn, xid, &t))
-        return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
-    if (!branch_find(a->txn, xid, name, &ordinal) || !branch_plan_load(a->txn, xid, ordinal, &plan))
-        return refuse(a, ASSENT_BRANCH_NOT_FOUND, "no branch %.*s", (int)name.size, (const char *)name.base);
-    if (op != plan.forward && op != plan.forward + 1)
-        return refuse(a, ASSENT_INVALID, "op: %s or %s", ops[plan.forward].name, ops[plan.forward + 1].name);
-    if (t.status != ops[op].during)
-        return report_stale(a, "the transaction is not in that phase");
-    branch_progress_load(a->txn, xid, ordinal, &t, &plan, &p);
-    if (p.status != ops[op].doing)
-        return report_stale(a, "the branch has answered already");
-    if (p.attempts != arg_uint(c, BRANCH_REPORT_ATTEMPT, 0))
-        return report_stale(a, "another attempt is due");
-    if (t.mode == TXN_MODE_SAGA) {
-        saga_report(a, xid, &t, ordinal, &plan, &p, (enum sm_op)op);
-        return ASSENT_OK;
+        return txn_not_found(a, xid);
+    if (r->op == 0 || r->op >= SM_OP_NR)
+        return refuse(a, ASSENT_INVALID, "op: a number of enum sm_op");
+    bool whole = r->op == SM_OP_QUERY || r->op == SM_OP_CALLBACK;
+    if (!whole) {
+        if (!branch_find(a->txn, xid, name, &ordinal) || !branch_plan_load(a->txn, xid, ordinal, &plan))
+            return refuse(a, ASSENT_BRANCH_NOT_FOUND, "no branch %.*s", (int)name.size,
+                          (const char *)name.base);
+        if (!plan_has(&plan, (int)r->op))
+            return refuse(a, ASSENT_INVALID, "op: %s or %s", ops[plan.forward].name,
+                          ops[plan.forward + 1].name);
+        bool delivery = t.mode == TXN_MODE_MESSAGE && t.status == TXN_COMMITTING;
+        if (t.status != ops[r->op].during && !delivery)
+            return report_stale(a, "the transaction is not in that phase");
+        branch_progress_load(a->txn, xid, ordinal, &t, &plan, &p);
+        if (p.status != ops[r->op].doing)
+            return report_stale(a, "the branch has answered already");
+        if (p.attempts != r->attempt)
+            return report_stale(a, "another attempt is due");
     }
-
-    int64_t was_due_us = p.next_due_us;
-    p.attempts++;
-    if (arg_bool(c, BRANCH_REPORT_SUCCESS, false)) {
-        branch_move(&p, ops[op].done);
-        p.next_due_us = 0;
-        p.finished_us = a->now_us;
-        /* the last error stays to be read */
-    } else {
-        branch_move(&p, ops[op].doing);
-        p.next_due_us = a->now_us + branch_back_off_us(&t, p.attempts - 1);
-        p.error = arg_bytes(c, BRANCH_REPORT_ERROR);
+    bool changed = t.failures > 0 || r->outcome != SM_OUTCOME_SUCCESS;
+    t.failures = r->outcome == SM_OUTCOME_SUCCESS ? 0 : t.failures + (t.failures < UINT32_MAX);
+    if (r->outcome != SM_OUTCOME_SUCCESS) {
+        t.error = txn_shortened(r->error, TXN_ERROR_BYTES_MAX);
+        call_event(a, xid, &t, r);
     }
-    p.error = txn_shortened(p.error, TXN_ERROR_BYTES_MAX);
-    branch_progress_put(a->txn, xid, ordinal, &t, &p);
-    work_clear(a->txn, was_due_us, xid, name);
-    if (p.next_due_us != 0) {
-        work_put(a->txn, p.next_due_us, xid, name, (enum sm_op)op, p.attempts, t.token, ordinal);
-    } else {
-        txn_call_succeeded(a, xid, &t);
+    if (whole)
+        return whole_report(a, xid, &t, r);
+    enum txn_status before = t.status;
+    uint32_t pending = t.pending;
+    if (t.mode == TXN_MODE_SAGA)
+        saga_report(a, xid, &t, ordinal, &plan, &p, r);
+    else if (t.mode == TXN_MODE_MESSAGE)
+        message_report(a, xid, &t, ordinal, &plan, &p, r);
+    else if (r->op == SM_OP_TRY)
+        try_report(a, xid, &t, ordinal, &plan, &p, r);
+    else
+        phase_two_report(a, xid, &t, ordinal, &plan, &p, r);
+    if (changed || t.status != before || t.pending != pending)
         txn_save(a, xid, &t);
+    return ASSENT_OK;
+}
+
+static struct report report_take(const struct codec_node *args)
+{
+    const struct codec_node *outcome = codec_at(args, BRANCH_REPORT_OUTCOME);
+    uint64_t op = codec_as_uint(codec_at(args, BRANCH_REPORT_OP));
+    struct report r = {
+        .xid = codec_as_bytes(codec_at(args, BRANCH_REPORT_XID)),
+        .branch = codec_as_bytes(codec_at(args, BRANCH_REPORT_BRANCH)),
+        .op = (enum sm_op)op,
+        .attempt = (uint32_t)codec_as_uint(codec_at(args, BRANCH_REPORT_ATTEMPT)),
+        .outcome =
+            codec_as_bool(codec_at(args, BRANCH_REPORT_SUCCESS)) ? SM_OUTCOME_SUCCESS : SM_OUTCOME_ERROR,
+        .error = codec_as_bytes(codec_at(args, BRANCH_REPORT_ERROR)),
+    };
+    if (codec_kind(outcome) == CODEC_UINT && codec_as_uint(outcome) != 0)
+        r.outcome = (enum sm_outcome)codec_as_uint(outcome);
+    return r;
+}
+
+/* What a call of the executor came to. */
+int branch_report(struct apply *a)
+{
+    struct report r = report_take(a->command->args);
+    return branch_report_one(a, &r);
+}
+
+/* Several at a time: a stale one is passed over.  Answers how many counted. */
+int branch_reports(struct apply *a)
+{
+    const struct codec_node *list = codec_at(a->command->args, BRANCH_REPORTS_REPORTS);
+    uint64_t counted = 0;
+    for (uint32_t i = 0; i < codec_size(list); i++) {
+        struct report r = report_take(codec_at(list, i));
+        counted += branch_report_one(a, &r) == ASSENT_OK;
     }
+    codec_map(a->out, 1);
+    codec_pair_uint(a->out, "counted", counted);
     return ASSENT_OK;
 }

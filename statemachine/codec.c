@@ -346,6 +346,24 @@ static const msgpack_object *object(const struct codec_node *n)
     return (const msgpack_object *)n;
 }
 
+void codec_prefix(struct codec_arena *a, const struct codec_node *text, struct assent_bytes prefix,
+                  uint8_t mark)
+{
+    struct arena *x = a->zone;
+    msgpack_object *o = (msgpack_object *)(uintptr_t)object(text); /* of our own arena */
+    assert(o->type == MSGPACK_OBJECT_STR);
+    uint32_t size = (uint32_t)prefix.size + 1 + o->via.str.size;
+    char *room = msgpack_zone_malloc(&x->zone, size);
+    if (room == NULL)
+        abort();
+    memcpy(room, prefix.base, prefix.size);
+    room[prefix.size] = (char)mark;
+    if (o->via.str.size > 0)
+        memcpy(room + prefix.size + 1, o->via.str.ptr, o->via.str.size);
+    o->via.str.ptr = room;
+    o->via.str.size = size;
+}
+
 static const struct codec_node *node(const msgpack_object *o)
 {
     return (const struct codec_node *)o;

@@ -3,10 +3,10 @@
  *
  * Values: nil, bool, unsigned, signed, text, list, map with text keys, and *json*: JSON text carried as it is
  * (msgpack extension type 1), so that payloads reach participants byte for byte. A command or query is one
- * format byte (CODEC_FORMAT) and a list [type, session, arguments]: session    nil | [client, sequence,
- * acknowledged] | text (an Idempotency-Key) arguments  a list by position of the schema's fields; trailing
- * absent ones may be left out A result is a list [code, data, detail]: code of assent_error, data a map or
- * nil, detail text or nil. */
+ * format byte (CODEC_FORMAT) and a list [type, session, arguments] or [type, session, namespace, arguments]:
+ * session    nil | [client, sequence, acknowledged] | text (an Idempotency-Key) arguments  a list by position
+ * of the schema's fields; trailing absent ones may be left out A result is a list [code, data, detail]: code
+ * of assent_error, data a map or nil, detail text or nil. */
 #ifndef STATEMACHINE_CODEC_H
 #define STATEMACHINE_CODEC_H
 
@@ -90,6 +90,10 @@ void codec_arena_close(struct codec_arena *a);
  * ASSENT_NESTING_MAX, more than CODEC_NODES_MAX values, or a count the bytes cannot hold.  The tree borrows
  * texts from `bytes` and lives until the arena parses again. */
 const struct codec_node *codec_parse(struct codec_arena *a, struct assent_bytes bytes);
+
+/* Put `prefix` (copied) and `mark` in front of a text of the arena's tree. */
+void codec_prefix(struct codec_arena *a, const struct codec_node *text, struct assent_bytes prefix,
+                  uint8_t mark);
 
 /* Size of the first value in `bytes`, members included; 0: malformed, deeper than ASSENT_NESTING_MAX, or more
  * than CODEC_NODES_MAX values.  Takes no memory. */

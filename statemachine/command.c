@@ -11,12 +11,14 @@
 #define HEADER_VALUE_BYTES_MAX 8192
 /* The list [type, session, arguments] in one byte; longer encodings of the same list are refused, so that a
  * command has one beginning. */
-#define COMMAND_LIST 0x93
+#define COMMAND_LIST        0x93
+#define COMMAND_LIST_SCOPED 0x94 /* with a namespace */
 
 void command_begin(struct codec_writer *w, uint32_t type, const struct command_session *session, uint32_t n)
 {
+    bool scoped = session != NULL && session->ns.size > 0;
     codec_byte(w, CODEC_FORMAT);
-    codec_list(w, 3);
+    codec_list(w, scoped ? 4 : 3);
     codec_uint(w, type);
     if (session == NULL || session->kind == SESSION_NONE) {
         codec_nil(w);
@@ -28,6 +30,8 @@ void command_begin(struct codec_writer *w, uint32_t type, const struct command_s
         codec_uint(w, session->sequence);
         codec_uint(w, session->acknowledged);
     }
+    if (scoped)
+        codec_text(w, session->ns);
     codec_list(w, n);
 }
 
@@ -35,6 +39,8 @@ void command_begin(struct codec_writer *w, uint32_t type, const struct command_s
 
 /* Where a check is and where its sentence goes. */
 struct check {
+    struct codec_arena *arena;
+    struct assent_bytes ns;
     bool door;
     char *why;
     size_t why_size;
@@ -89,11 +95,14 @@ static int check_uint(const struct check *c, const struct field *f, const struct
 
 static int check_json(const struct check *c, const struct field *f, const struct codec_node *n)
 {
-    if (codec_kind(n) != CODEC_JSON)
+    bool text = codec_kind(n) == CODEC_TEXT && (f->flags & FIELD_BODY) != 0;
+    if (codec_kind(n) != CODEC_JSON && !text)
         return fail(c, ASSENT_INVALID, f, "must be JSON");
     struct assent_bytes v = codec_as_bytes(n);
     if (v.size > f->max)
         return fail(c, ASSENT_TOO_LARGE, f, "is larger than %llu bytes", (unsigned long long)f->max);
+    if (text)
+        return text_is_utf8(v) ? ASSENT_OK : fail(c, ASSENT_INVALID, f, "is not valid UTF-8 or holds a NUL");
     /* What is in the log passed a door: its text need not be read again by every replica. */
     if (c->door && !text_is_json(v))
         return fail(c, ASSENT_INVALID, f, "is not valid JSON");
@@ -146,8 +155,18 @@ static int check_list(const struct check *c, const struct field *f, const struct
     return ASSENT_OK;
 }
 
+static int check_scoped(const struct check *c, const struct field *f, const struct codec_node *n)
+{
+    int rc = check_text(c, f, n, f->max, (f->flags & FIELD_NAME) != 0);
+    if (rc == ASSENT_OK && c->ns.size > 0)
+        codec_prefix(c->arena, n, c->ns, NAMESPACE_MARK);
+    return rc;
+}
+
 static int check_value(const struct check *c, const struct field *f, const struct codec_node *n)
 {
+    if (f->flags & FIELD_SCOPED)
+        return check_scoped(c, f, n);
     switch (f->kind) {
     case FIELD_BOOL:
         return codec_kind(n) == CODEC_BOOL ? ASSENT_OK : fail(c, ASSENT_INVALID, f, "must be true or false");
@@ -235,12 +254,42 @@ static int decode_session(const struct codec_node *n, struct command_session *ou
     return ASSENT_OK;
 }
 
+struct assent_bytes scoped_name(struct assent_bytes stored, struct assent_bytes *ns)
+{
+    const uint8_t *mark = stored.size > 0 ? memchr(stored.base, NAMESPACE_MARK, stored.size) : NULL;
+    size_t size = mark != NULL ? (size_t)(mark - stored.base) : 0;
+    if (ns != NULL)
+        *ns = (struct assent_bytes){stored.base, size};
+    if (mark == NULL)
+        return stored;
+    return (struct assent_bytes){mark + 1, stored.size - size - 1};
+}
+
+/* The namespace, and the key of the session in it. */
+static int decode_namespace(struct codec_arena *a, const struct codec_node *root, struct command *out,
+                            char *why, size_t why_size)
+{
+    const struct codec_node *n = codec_at(root, 2);
+    struct assent_bytes ns = codec_as_bytes(n);
+    if (codec_kind(n) != CODEC_TEXT || ns.size == 0 || ns.size > NAMESPACE_BYTES_MAX || !text_is_utf8(ns) ||
+        text_has_control(ns))
+        return refusal(why, why_size, ASSENT_INVALID,
+                       "a namespace has 1 to 47 bytes of text without control characters");
+    out->session.ns = ns;
+    if (out->session.kind == SESSION_KEY) {
+        codec_prefix(a, codec_at(root, 1), ns, NAMESPACE_MARK);
+        out->session.key = codec_as_bytes(codec_at(root, 1));
+    }
+    return ASSENT_OK;
+}
+
 int command_decode(struct codec_arena *a, struct assent_bytes bytes, bool query, bool door,
                    struct command *out, char *why, size_t why_size)
 {
     if (bytes.size > ASSENT_COMMAND_BYTES_MAX)
         return refusal(why, why_size, ASSENT_TOO_LARGE, "the command is larger than the limit");
-    if (bytes.size < 2 || bytes.base[0] != CODEC_FORMAT || bytes.base[1] != COMMAND_LIST)
+    bool scoped = bytes.size >= 2 && bytes.base[1] == COMMAND_LIST_SCOPED;
+    if (bytes.size < 2 || bytes.base[0] != CODEC_FORMAT || (bytes.base[1] != COMMAND_LIST && !scoped))
         return refusal(why, why_size, ASSENT_MALFORMED, "not a command of this format");
     const struct codec_node *root = codec_parse(a, (struct assent_bytes){bytes.base + 1, bytes.size - 1});
     if (root == NULL || codec_kind(codec_at(root, 0)) != CODEC_UINT)
@@ -258,17 +307,21 @@ int command_decode(struct codec_arena *a, struct assent_bytes bytes, bool query,
         return rc;
     if (query && out->session.kind != SESSION_NONE)
         return refusal(why, why_size, ASSENT_INVALID, "a query has no session");
+    if (scoped)
+        rc = decode_namespace(a, root, out, why, why_size);
+    if (rc != ASSENT_OK)
+        return rc;
     out->type = (uint32_t)type;
-    out->args = codec_at(root, 2);
+    out->args = codec_at(root, scoped ? 3 : 2);
     if (codec_kind(out->args) != CODEC_LIST)
         return refusal(why, why_size, ASSENT_MALFORMED, "the arguments are not a list");
     struct assent_bytes rest = {bytes.base + 2, bytes.size - 2};
-    for (int i = 0; i < 2; i++) { /* over type and session */
+    for (int i = 0; i < (scoped ? 3 : 2); i++) { /* over type, session, namespace */
         size_t size = codec_skip(rest);
         rest = (struct assent_bytes){rest.base + size, rest.size - size};
     }
     out->args_bytes = rest;
-    struct check check = {.door = door, .why = why, .why_size = why_size};
+    struct check check = {.arena = a, .ns = out->session.ns, .door = door, .why = why, .why_size = why_size};
     return check_fields(&check, schema->fields, out->args);
 }
 

@@ -35,11 +35,26 @@ enum command_type {
     COMMAND_TXN_COMMIT = 50,
     COMMAND_TXN_ROLLBACK = 51,
     COMMAND_BRANCH_REPORT = 52,
-    COMMAND_SAGA_SUBMIT = 53, /* a whole saga in one command: begin, plan and go */
-    COMMAND_TXN_RESUME = 54,  /* an operator says how a suspended saga goes on */
+    COMMAND_SAGA_SUBMIT = 53,        /* a whole saga in one command: begin, plan and go */
+    COMMAND_TXN_RESUME = 54,         /* an operator says how a suspended saga goes on */
+    COMMAND_BRANCH_REPORTS = 55,     /* several reports in one command */
+    COMMAND_BRANCH_ACKNOWLEDGE = 56, /* a participant that answered "accepted" says what came of it */
+    COMMAND_MESSAGE_PREPARE = 57,
+    COMMAND_MESSAGE_SUBMIT = 58, /* a prepared message by its xid, or a whole one */
     COMMAND_FREEZE = 60,
     COMMAND_UNFREEZE = 61,
-    COMMAND_NR = 62
+    COMMAND_WORKFLOW_PREPARE = 62,
+    COMMAND_WORKFLOW_STEP = 63,
+    COMMAND_WORKFLOW_END = 64,
+    COMMAND_TXN_ACT = 65,      /* what an operator does to one transaction */
+    COMMAND_TXN_ACT_MANY = 66, /* and to a page of those a filter finds */
+    COMMAND_TOPIC_SUBSCRIBE = 67,
+    COMMAND_TOPIC_UNSUBSCRIBE = 68,
+    COMMAND_TOPIC_REMOVE = 69,
+    COMMAND_BUSINESS_PUT = 70,
+    COMMAND_BUSINESS_REMOVE = 71,
+    COMMAND_BUSINESS_EXECUTE = 72, /* begin what the catalogue says a business type is */
+    COMMAND_NR = 73
 };
 
 enum query_type {
@@ -61,7 +76,12 @@ enum query_type {
     QUERY_FREEZE_RESOURCE = 61, /* who holds it, who waits */
     QUERY_FREEZE_TXN = 62,
     QUERY_FREEZE_LIST = 63,
-    QUERY_NR = 64
+    QUERY_TXN_TREE = 64,   /* a transaction and those nested in it */
+    QUERY_AUDIT = 65,      /* what operators did */
+    QUERY_TOPICS = 66,     /* one topic or a page of them */
+    QUERY_BUSINESS = 67,   /* one business type or a page of them */
+    QUERY_STATISTICS = 68, /* totals, rates and times by business type and mode */
+    QUERY_NR = 69
 };
 
 enum field_kind {
@@ -79,7 +99,9 @@ enum {
     FIELD_REQUIRED = 1,
     FIELD_NAME = 2,     /* TEXT: a name: 1.. bytes, no control characters */
     FIELD_INTERNAL = 4, /* never from a door */
-    FIELD_VOLATILE = 8  /* may differ when the same request is repeated: no part of its fingerprint */
+    FIELD_VOLATILE = 8, /* may differ when the same request is repeated: no part of its fingerprint */
+    FIELD_SCOPED = 16,  /* TEXT: names something of the command's namespace; decoding puts it in front */
+    FIELD_BODY = 32     /* JSON: a text is taken too, and sent as it is */
 };
 
 struct field {
@@ -172,6 +194,48 @@ enum {
     TXN_BRANCH_HEADERS,
     TXN_BRANCH_TIMEOUT_MS
 };
+/* Fields that follow a branch's or a step's own, from the number the enum of each says on. */
+enum branch_option {
+    BRANCH_OPTION_PROTOCOL,      /* "http" (absent) or "json-rpc" */
+    BRANCH_OPTION_RETRY_BASE_MS, /* these four: in place of the transaction's */
+    BRANCH_OPTION_RETRY_CAP_MS,
+    BRANCH_OPTION_RETRY_FACTOR,
+    BRANCH_OPTION_RETRY_JITTER,
+    BRANCH_OPTION_RETRY_LIMIT, /* failed calls of one operation after which it has failed for good */
+    BRANCH_OPTION_NR
+};
+#define TXN_BRANCH_OPTIONS 7
+#define TXN_BRANCH_TRY_URL (TXN_BRANCH_OPTIONS + BRANCH_OPTION_NR) /* called when the begin says `execute`   \
+                                                                    */
+/* Fields that end every command which begins a transaction, from the number ..._OPTIONS on. */
+enum txn_option {
+    OPTION_PARENT,          /* xid of the transaction this one is nested in */
+    OPTION_HEADERS,         /* of every call */
+    OPTION_CALL_TIMEOUT_MS, /* of calls whose branch names none */
+    OPTION_RETRY_FACTOR,    /* percent, 100 to 1000; 200 if absent */
+    OPTION_RETRY_JITTER,    /* percent of the wait, 0 to 100 */
+    OPTION_ORDER,           /* calls of the second phase: "parallel", "forward", "reverse" */
+    OPTION_PROTOCOL,        /* "http" or "json-rpc", of branches that name none */
+    OPTION_STYLE,           /* enum sm_style */
+    OPTION_KEEP, /* an xid that is there answers with the stored transaction, whatever its content */
+    OPTION_HOLD, /* a saga: prepared only; the same xid submitted without it starts it */
+    OPTION_NR
+};
+#define TXN_BEGIN_OPTIONS   11
+#define TXN_BEGIN_EXECUTE   (TXN_BEGIN_OPTIONS + OPTION_NR) /* call the branches' try, then decide */
+#define SAGA_SUBMIT_OPTIONS 14
+/* As TXN_BEGIN up to the custom data; both message commands. */
+enum { MESSAGE_STEPS = TXN_BEGIN_BRANCHES, MESSAGE_CONCURRENT, MESSAGE_QUERY_URL, MESSAGE_DELAY_MS };
+#define MESSAGE_OPTIONS 14
+enum { WORKFLOW_PREPARE_NAME = TXN_BEGIN_BRANCHES, WORKFLOW_PREPARE_CALLBACK_URL, WORKFLOW_PREPARE_DATA };
+#define WORKFLOW_PREPARE_OPTIONS 13
+enum { WORKFLOW_STEP_XID, WORKFLOW_STEP_BRANCH, WORKFLOW_STEP_OP, WORKFLOW_STEP_STATUS, WORKFLOW_STEP_DATA };
+enum { WORKFLOW_END_XID, WORKFLOW_END_STATUS, WORKFLOW_END_REASON, WORKFLOW_END_RESULT };
+enum { ACKNOWLEDGE_XID, ACKNOWLEDGE_BRANCH, ACKNOWLEDGE_OUTCOME, ACKNOWLEDGE_ERROR };
+#define BRANCH_REPORTS_MAX 256
+enum { BRANCH_REPORTS_REPORTS };
+enum { TXN_ACT_XID, TXN_ACT_ACT, TXN_ACT_BY, TXN_ACT_REASON, TXN_ACT_BRANCH };
+enum { TOPIC_TOPIC, TOPIC_URL, TOPIC_REMARK };
 enum { TXN_COMMIT_XID };
 enum { TXN_ROLLBACK_XID, TXN_ROLLBACK_REASON };
 enum {
@@ -200,6 +264,9 @@ enum {
     SAGA_STEP_TIMEOUT_MS,
     SAGA_STEP_AFTER
 };
+#define SAGA_STEP_OPTIONS        7
+#define SAGA_STEP_ACKNOWLEDGE_MS (SAGA_STEP_OPTIONS + BRANCH_OPTION_NR) /* asynchronous: 202 waits so long   \
+                                                                         */
 enum { QUERY_SEQUENCE_NAME };
 enum { QUERY_LAMPORT_CLOCK };
 enum { QUERY_VECTOR_CLOCK, QUERY_VECTOR_NODE };
@@ -266,8 +333,19 @@ struct command_session {
     enum session_kind kind;
     uint64_t client, sequence,
         acknowledged;        /* SESSION_SEQUENCE: every sequence <= acknowledged was answered */
-    struct assent_bytes key; /* SESSION_KEY */
+    struct assent_bytes key; /* SESSION_KEY; decoded: with the namespace in front */
+    struct assent_bytes ns;  /* namespace of what the command names; empty: the default one */
 };
+
+/* Between a namespace and a name of it, in decoded commands and in the store.  A name from a door holds no
+ * control character, so no namespace can name what is another's. */
+#define NAMESPACE_MARK 0x1f
+/* Longest namespace: names with it stay below the size of a key. */
+#define NAMESPACE_BYTES_MAX 47
+/* An xid as the store has it. */
+#define STORED_XID_BYTES_MAX (NAMESPACE_BYTES_MAX + 1 + ASSENT_XID_BYTES_MAX)
+/* Take a stored name apart; `ns` (may be NULL) is empty for the default namespace. */
+struct assent_bytes scoped_name(struct assent_bytes stored, struct assent_bytes *ns);
 
 /* Write format byte, type and session and open the argument list of `n` values, which the caller writes next.
  */

@@ -437,7 +437,7 @@ static void enqueue(struct apply *a, struct assent_bytes xid, struct assent_byte
     struct freeze_of now = {.state = (was->state & FREEZE_HELD) | FREEZE_WAITING, .ticket = a->position};
     now.rank = (was->state & FREEZE_HELD) != 0 ? FREEZE_RANK_UPGRADE : FREEZE_RANK_ASK;
     int64_t deadline_us = a->now_us + (int64_t)wait_ms * 1000;
-    uint8_t room[17 + ASSENT_XID_BYTES_MAX];
+    uint8_t room[17 + STORED_XID_BYTES_MAX];
     struct row_writer w = {room, 0, sizeof(room)};
     row_put_u8(&w, (uint8_t)mode);
     row_put_u64(&w, (uint64_t)a->now_us);

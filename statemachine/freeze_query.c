@@ -23,7 +23,7 @@ void freeze_answer(struct apply *a, struct assent_bytes xid, struct assent_bytes
         status = "GRANTED";
     }
     codec_map(a->out, 9);
-    codec_pair_text(a->out, "xid", xid);
+    codec_pair_text(a->out, "xid", scoped_name(xid, NULL));
     codec_pair_text(a->out, "resource", resource);
     codec_pair_cstr(a->out, "status", status);
     codec_pair_cstr(a->out, "mode", hold.token != 0 ? freeze_mode_name(hold.mode) : "");
@@ -59,7 +59,7 @@ int query_freeze_resource(struct apply *a)
     for (; freeze_walk_next(&walk, &tail, &value); n++) {
         struct freeze_hold hold = freeze_hold_decode(value);
         codec_map(a->out, 4);
-        codec_pair_text(a->out, "xid", tail);
+        codec_pair_text(a->out, "xid", scoped_name(tail, NULL));
         codec_pair_cstr(a->out, "mode", freeze_mode_name(hold.mode));
         codec_pair_uint(a->out, "token", hold.token);
         codec_pair_int(a->out, "grantedUs", hold.since_us);
@@ -72,7 +72,7 @@ int query_freeze_resource(struct apply *a)
     for (n = 0; freeze_walk_next(&walk, &tail, &value); n++) {
         struct freeze_wait wait = freeze_wait_decode(tail, value);
         codec_map(a->out, 5);
-        codec_pair_text(a->out, "xid", wait.xid);
+        codec_pair_text(a->out, "xid", scoped_name(wait.xid, NULL));
         codec_pair_cstr(a->out, "mode", freeze_mode_name(wait.mode));
         codec_pair_bool(a->out, "upgrade", wait.rank == FREEZE_RANK_UPGRADE);
         codec_pair_int(a->out, "waitingSinceUs", wait.since_us);

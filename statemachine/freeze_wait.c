@@ -14,7 +14,7 @@
 #define SLOTS (2 * FREEZE_SEARCH_ROWS_MAX) /* a power of two */
 
 struct seen {
-    uint8_t size, xid[ASSENT_XID_BYTES_MAX];
+    uint8_t size, xid[STORED_XID_BYTES_MAX];
 };
 
 /* A wait whose edges were followed.  They include those of every wait of the same line in front of it whose
@@ -39,7 +39,7 @@ struct search {
     bool found;
 };
 
-static_assert(ASSENT_XID_BYTES_MAX <= UINT8_MAX, "seen.size holds an xid's size");
+static_assert(STORED_XID_BYTES_MAX <= UINT8_MAX, "seen.size holds an xid's size");
 static_assert((SLOTS & (SLOTS - 1)) == 0, "a mask picks the slot");
 
 /* FNV-1a; which slot an xid takes is not visible outside. */

@@ -136,7 +136,7 @@ static int submit_parse(struct apply *a, struct txn *t)
     static_assert((int)SAGA_SUBMIT_STEPS == (int)TXN_BEGIN_BRANCHES,
                   "the head's fields are those of a begin");
     const struct command *c = a->command;
-    int rv = txn_parse(a, t, TXN_MODE_SAGA);
+    int rv = txn_parse(a, t, TXN_MODE_SAGA, SAGA_SUBMIT_OPTIONS);
     if (rv != ASSENT_OK)
         return rv;
     struct assent_bytes on_failure = arg_bytes(c, SAGA_SUBMIT_ON_FAILURE);
@@ -159,7 +159,7 @@ static int submit_parse(struct apply *a, struct txn *t)
 
 static void submit_write(struct apply *a, struct assent_bytes xid, struct txn *t, const struct saga_plan *p)
 {
-    txn_write(a, xid, t, p->steps, p->n);
+    txn_write(a, xid, t, p->steps, p->n, SAGA_SUBMIT_OPTIONS);
     t->pending = p->n;
     uint32_t *ready = ready_room(t), n = 0;
     if (t->saga.edges)
@@ -193,7 +193,7 @@ static bool submit_same(struct apply *a, struct assent_bytes xid, const struct t
 /* Submit a saga: begin, plan and first steps in one entry.  Idempotent by xid and content, as begin is. */
 int saga_submit(struct apply *a)
 {
-    char made[33];
+    char made[TXN_MADE_BYTES];
     struct assent_bytes xid = txn_xid(a, made);
     struct txn t, there;
     struct saga_plan plan;
@@ -386,14 +386,6 @@ int txn_resume(struct apply *a)
 
 /* ---- reports */
 
-static enum sm_outcome outcome_of(const struct command *c)
-{
-    uint64_t outcome = arg_uint(c, BRANCH_REPORT_OUTCOME, 0);
-    if (outcome != 0)
-        return (enum sm_outcome)outcome;
-    return arg_bool(c, BRANCH_REPORT_SUCCESS, false) ? SM_OUTCOME_SUCCESS : SM_OUTCOME_ERROR;
-}
-
 static void report_success(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
                            struct branch_progress *p, enum sm_op op)
 {
@@ -412,8 +404,10 @@ static void report_success(struct apply *a, struct assent_bytes xid, struct txn 
 
 /* Again later, or never: an action whose retries are used up turns the saga back. */
 static void report_again(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
-                         struct assent_bytes name, struct branch_progress *p, enum sm_op op, bool ongoing)
+                         const struct branch_plan *plan, struct assent_bytes name, struct branch_progress *p,
+                         enum sm_op op, bool ongoing)
 {
+    int64_t wait_us;
     if (op == SM_OP_ACTION && t->saga.retry_limit > 0) {
         t->saga.retries++;
         if (t->saga.retries > t->saga.retry_limit) {
@@ -428,18 +422,19 @@ static void report_again(struct apply *a, struct assent_bytes xid, struct txn *t
     }
     if (!ongoing && p->errors < UINT32_MAX)
         p->errors++;
-    p->next_due_us = a->now_us + branch_back_off_us(t, p->errors > 0 ? p->errors - 1 : 0);
+    wait_us = branch_back_off_us(t, plan, i, p->errors > 0 ? p->errors - 1 : 0);
+    p->next_due_us = a->now_us + wait_us;
     branch_progress_put(a->txn, xid, i, t, p);
     work_put(a->txn, p->next_due_us, xid, name, op, p->attempts, t->token, i);
 }
 
 void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
-                 const struct branch_plan *plan, struct branch_progress *p, enum sm_op op)
+                 const struct branch_plan *plan, struct branch_progress *p, const struct report *r)
 {
-    enum sm_outcome outcome = outcome_of(a->command);
-    struct assent_bytes error =
-        txn_shortened(arg_bytes(a->command, BRANCH_REPORT_ERROR), TXN_ERROR_BYTES_MAX);
-    struct assent_bytes name = arg_bytes(a->command, BRANCH_REPORT_BRANCH); /* plan->name, not borrowed */
+    enum sm_outcome outcome = r->outcome;
+    enum sm_op op = r->op;
+    struct assent_bytes error = txn_shortened(r->error, TXN_ERROR_BYTES_MAX);
+    struct assent_bytes name = r->branch; /* plan->name, not borrowed */
     uint8_t kept[TXN_ERROR_BYTES_MAX];
     assert(bytes_equal(name, plan->name));
     if (outcome == SM_OUTCOME_SUCCESS) { /* the last error stays to be read */
@@ -465,6 +460,6 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
         saga_failed(a, xid, t, bytes_of(reason));
     } else {
         branch_move(p, branch_doing(op));
-        report_again(a, xid, t, ordinal, name, p, op, outcome == SM_OUTCOME_ONGOING);
+        report_again(a, xid, t, ordinal, plan, name, p, op, outcome == SM_OUTCOME_ONGOING);
     }
 }

@@ -39,11 +39,8 @@ static int parse_step(struct apply *a, struct saga_plan *p, uint32_t i)
     }
     s->url[SM_OP_ACTION] = codec_as_bytes(codec_at(args, SAGA_STEP_ACTION_URL));
     s->url[SM_OP_COMPENSATE] = codec_as_bytes(codec_at(args, SAGA_STEP_COMPENSATE_URL));
-    for (int op = SM_OP_ACTION; op <= SM_OP_COMPENSATE; op++)
-        if (s->url[op].size > 0 && !branch_url_ok(s->url[op]))
-            return refuse(a, ASSENT_INVALID, "%sUrl: http:// or https://, at most %d bytes, no spaces",
-                          sm_op_name((enum sm_op)op), ASSENT_URL_BYTES_MAX);
-    return branch_headers_check(a, s->header_map);
+    s->acknowledge_ms = (uint32_t)codec_as_uint(codec_at(args, SAGA_STEP_ACKNOWLEDGE_MS));
+    return branch_plan_check(a, args, SAGA_STEP_OPTIONS, s);
 }
 
 /* Every step named exists, none is named by itself; count them. */

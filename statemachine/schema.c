@@ -25,7 +25,7 @@
     }
 #define XID(n, f)                                                                                            \
     {                                                                                                        \
-        .name = n, .kind = FIELD_TEXT, .flags = FIELD_NAME | (f), .max = ASSENT_XID_BYTES_MAX                \
+        .name = n, .kind = FIELD_TEXT, .flags = FIELD_NAME | FIELD_SCOPED | (f), .max = ASSENT_XID_BYTES_MAX \
     }
 #define TEXT(n, f, m)                                                                                        \
     {                                                                                                        \
@@ -61,7 +61,19 @@
     }
 #define RESOURCE(f)                                                                                          \
     {                                                                                                        \
-        .name = "resource", .kind = FIELD_TEXT, .flags = FIELD_NAME | (f), .max = FREEZE_RESOURCE_BYTES_MAX  \
+        .name = "resource", .kind = FIELD_TEXT, .flags = FIELD_NAME | FIELD_SCOPED | (f),                    \
+        .max = FREEZE_RESOURCE_BYTES_MAX                                                                     \
+    }
+/* JSON, or from doors that carry other things a text that is sent as it is. */
+#define BODY(n, f)                                                                                           \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_JSON, .flags = FIELD_BODY | (f), .max = ASSENT_PAYLOAD_BYTES_MAX            \
+    }
+/* A name of the command's namespace. */
+#define SCOPED(n, f)                                                                                         \
+    {                                                                                                        \
+        .name = n, .kind = FIELD_TEXT, .flags = FIELD_NAME | FIELD_SCOPED | (f),                             \
+        .max = ASSENT_NAME_BYTES_MAX                                                                         \
     }
 #define REQ FIELD_REQUIRED
 
@@ -169,13 +181,34 @@ static const struct field timestamp_sync_fields[] = {
 
 /* ---- transactions */
 
+/* Retries of one branch, in place of its transaction's. */
+#define BRANCH_OPTION_FIELDS(at)                                                                             \
+    [(at) + BRANCH_OPTION_PROTOCOL] = TEXT("protocol", 0, WORD_BYTES_MAX),                                   \
+            [(at) + BRANCH_OPTION_RETRY_BASE_MS] = UINT("retryBaseMs", 0, TIME_MS_MAX),                      \
+            [(at) + BRANCH_OPTION_RETRY_CAP_MS] = UINT("retryCapMs", 0, TIME_MS_MAX),                        \
+            [(at) + BRANCH_OPTION_RETRY_FACTOR] = UINT("retryFactor", 0, 1000),                              \
+            [(at) + BRANCH_OPTION_RETRY_JITTER] = UINT("retryJitter", 0, 100),                               \
+            [(at) + BRANCH_OPTION_RETRY_LIMIT] = UINT("retryLimit", 0, UINT32_MAX - 1)
+#define OPTION_FIELDS(at)                                                                                    \
+    [(at) + OPTION_PARENT] = XID("parent", 0), [(at) + OPTION_HEADERS] = HEADERS("headers", 0),              \
+            [(at) + OPTION_CALL_TIMEOUT_MS] = UINT("callTimeoutMs", 0, UINT32_MAX),                          \
+            [(at) + OPTION_RETRY_FACTOR] = UINT("retryFactor", 0, 1000),                                     \
+            [(at) + OPTION_RETRY_JITTER] = UINT("retryJitter", 0, 100),                                      \
+            [(at) + OPTION_ORDER] = TEXT("order", 0, WORD_BYTES_MAX),                                        \
+            [(at) + OPTION_PROTOCOL] = TEXT("protocol", 0, WORD_BYTES_MAX),                                  \
+            [(at) + OPTION_STYLE] = UINT("style", FIELD_INTERNAL, 1),                                        \
+            [(at) + OPTION_KEEP] = BOOL("keep", FIELD_INTERNAL),                                             \
+            [(at) + OPTION_HOLD] = BOOL("hold", FIELD_INTERNAL)
+
 #define BRANCH_FIELDS(at)                                                                                    \
     [TXN_BRANCH_BRANCH - (at)] = NAME("branch", REQ),                                                        \
                          [TXN_BRANCH_CONFIRM_URL - (at)] = TEXT("confirmUrl", REQ, ASSENT_URL_BYTES_MAX),    \
                          [TXN_BRANCH_CANCEL_URL - (at)] = TEXT("cancelUrl", REQ, ASSENT_URL_BYTES_MAX),      \
-                         [TXN_BRANCH_PAYLOAD - (at)] = JSON("payload", 0),                                   \
+                         [TXN_BRANCH_PAYLOAD - (at)] = BODY("payload", 0),                                   \
                          [TXN_BRANCH_HEADERS - (at)] = HEADERS("headers", 0),                                \
-                         [TXN_BRANCH_TIMEOUT_MS - (at)] = UINT("timeoutMs", 0, UINT32_MAX)
+                         [TXN_BRANCH_TIMEOUT_MS - (at)] = UINT("timeoutMs", 0, UINT32_MAX),                  \
+                         BRANCH_OPTION_FIELDS(TXN_BRANCH_OPTIONS - (at)),                                    \
+                         [TXN_BRANCH_TRY_URL - (at)] = TEXT("tryUrl", 0, ASSENT_URL_BYTES_MAX)
 
 static const struct field branch_fields[] = {BRANCH_FIELDS(TXN_BRANCH_BRANCH), END};
 static const struct field txn_branch_fields[] = {
@@ -196,6 +229,8 @@ static const struct field txn_branch_fields[] = {
 static const struct field txn_begin_fields[] = {
     HEAD_FIELDS,
     [TXN_BEGIN_BRANCHES] = OBJECTS("branches", 0, ASSENT_BRANCHES_MAX, branch_fields),
+    OPTION_FIELDS(TXN_BEGIN_OPTIONS),
+    [TXN_BEGIN_EXECUTE] = BOOL("execute", 0),
     END,
 };
 /* A step without a name is called by its number, "01" for the first. */
@@ -203,10 +238,12 @@ static const struct field saga_step_fields[] = {
     [SAGA_STEP_BRANCH] = NAME("branch", 0),
     [SAGA_STEP_ACTION_URL] = TEXT("actionUrl", 0, ASSENT_URL_BYTES_MAX),
     [SAGA_STEP_COMPENSATE_URL] = TEXT("compensateUrl", 0, ASSENT_URL_BYTES_MAX),
-    [SAGA_STEP_PAYLOAD] = JSON("payload", 0),
+    [SAGA_STEP_PAYLOAD] = BODY("payload", 0),
     [SAGA_STEP_HEADERS] = HEADERS("headers", 0),
     [SAGA_STEP_TIMEOUT_MS] = UINT("timeoutMs", 0, UINT32_MAX),
     [SAGA_STEP_AFTER] = {.name = "after", .kind = FIELD_LIST, .max = ASSENT_BRANCHES_MAX},
+    BRANCH_OPTION_FIELDS(SAGA_STEP_OPTIONS),
+    [SAGA_STEP_ACKNOWLEDGE_MS] = UINT("acknowledgeMs", 0, TIME_MS_MAX),
     END,
 };
 static const struct field saga_submit_fields[] = {
@@ -215,8 +252,65 @@ static const struct field saga_submit_fields[] = {
     [SAGA_SUBMIT_CONCURRENT] = BOOL("concurrent", 0),
     [SAGA_SUBMIT_ON_FAILURE] = TEXT("onFailure", 0, WORD_BYTES_MAX),
     [SAGA_SUBMIT_RETRY_LIMIT] = UINT("retryLimit", 0, UINT32_MAX - 1),
+    OPTION_FIELDS(SAGA_SUBMIT_OPTIONS),
     END,
 };
+static const struct field message_fields[] = {
+    HEAD_FIELDS,
+    [MESSAGE_STEPS] = OBJECTS("steps", 0, ASSENT_BRANCHES_MAX, saga_step_fields),
+    [MESSAGE_CONCURRENT] = BOOL("concurrent", 0),
+    [MESSAGE_QUERY_URL] = TEXT("queryUrl", 0, ASSENT_URL_BYTES_MAX),
+    [MESSAGE_DELAY_MS] = UINT("delayMs", 0, TIME_MS_MAX),
+    OPTION_FIELDS(MESSAGE_OPTIONS),
+    END,
+};
+static const struct field workflow_prepare_fields[] = {
+    HEAD_FIELDS,
+    [WORKFLOW_PREPARE_NAME] = NAME("name", 0),
+    [WORKFLOW_PREPARE_CALLBACK_URL] = TEXT("callbackUrl", 0, ASSENT_URL_BYTES_MAX),
+    [WORKFLOW_PREPARE_DATA] = BODY("data", 0),
+    OPTION_FIELDS(WORKFLOW_PREPARE_OPTIONS),
+    END,
+};
+static const struct field workflow_step_fields[] = {
+    [WORKFLOW_STEP_XID] = XID("xid", REQ),
+    [WORKFLOW_STEP_BRANCH] = NAME("branch", REQ),
+    [WORKFLOW_STEP_OP] = TEXT("op", REQ, WORD_BYTES_MAX),
+    [WORKFLOW_STEP_STATUS] = TEXT("status", REQ, WORD_BYTES_MAX),
+    [WORKFLOW_STEP_DATA] = BODY("data", 0),
+    END,
+};
+static const struct field workflow_end_fields[] = {
+    [WORKFLOW_END_XID] = XID("xid", REQ),
+    [WORKFLOW_END_STATUS] = TEXT("status", REQ, WORD_BYTES_MAX),
+    [WORKFLOW_END_REASON] = TEXT("reason", 0, TEXT_BYTES_MAX),
+    [WORKFLOW_END_RESULT] = BODY("result", 0),
+    END,
+};
+static const struct field acknowledge_fields[] = {
+    [ACKNOWLEDGE_XID] = XID("xid", REQ),
+    [ACKNOWLEDGE_BRANCH] = NAME("branch", REQ),
+    [ACKNOWLEDGE_OUTCOME] = TEXT("outcome", REQ, WORD_BYTES_MAX),
+    [ACKNOWLEDGE_ERROR] = TEXT("error", 0, TEXT_BYTES_MAX),
+    END,
+};
+static const struct field txn_act_fields[] = {
+    [TXN_ACT_XID] = XID("xid", REQ),      [TXN_ACT_ACT] = TEXT("act", REQ, WORD_BYTES_MAX),
+    [TXN_ACT_BY] = NAME("by", REQ),       [TXN_ACT_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
+    [TXN_ACT_BRANCH] = NAME("branch", 0), END,
+};
+static const struct field topic_subscribe_fields[] = {
+    [TOPIC_TOPIC] = SCOPED("topic", REQ),
+    [TOPIC_URL] = TEXT("url", REQ, ASSENT_URL_BYTES_MAX),
+    [TOPIC_REMARK] = TEXT("remark", 0, TEXT_BYTES_MAX),
+    END,
+};
+static const struct field topic_unsubscribe_fields[] = {
+    [TOPIC_TOPIC] = SCOPED("topic", REQ),
+    [TOPIC_URL] = TEXT("url", REQ, ASSENT_URL_BYTES_MAX),
+    END,
+};
+static const struct field topic_remove_fields[] = {[TOPIC_TOPIC] = SCOPED("topic", REQ), END};
 static const struct field txn_resume_fields[] = {
     [TXN_RESUME_XID] = XID("xid", REQ),      [TXN_RESUME_MOVE] = TEXT("move", 0, WORD_BYTES_MAX),
     [TXN_RESUME_BY] = NAME("by", REQ),       [TXN_RESUME_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
@@ -236,6 +330,10 @@ static const struct field branch_report_fields[] = {
     [BRANCH_REPORT_SUCCESS] = BOOL("success", REQ),
     [BRANCH_REPORT_ERROR] = TEXT("error", 0, TEXT_BYTES_MAX),
     [BRANCH_REPORT_OUTCOME] = UINT("outcome", 0, 4),
+    END,
+};
+static const struct field branch_reports_fields[] = {
+    [BRANCH_REPORTS_REPORTS] = OBJECTS("reports", REQ, BRANCH_REPORTS_MAX, branch_report_fields),
     END,
 };
 
@@ -281,6 +379,17 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_BRANCH_REPORT] = {"branch_report", branch_report_fields, true},
     [COMMAND_SAGA_SUBMIT] = {"saga_submit", saga_submit_fields, false},
     [COMMAND_TXN_RESUME] = {"txn_resume", txn_resume_fields, false},
+    [COMMAND_BRANCH_REPORTS] = {"branch_reports", branch_reports_fields, true},
+    [COMMAND_BRANCH_ACKNOWLEDGE] = {"branch_acknowledge", acknowledge_fields, false},
+    [COMMAND_MESSAGE_PREPARE] = {"message_prepare", message_fields, false},
+    [COMMAND_MESSAGE_SUBMIT] = {"message_submit", message_fields, false},
+    [COMMAND_WORKFLOW_PREPARE] = {"workflow_prepare", workflow_prepare_fields, false},
+    [COMMAND_WORKFLOW_STEP] = {"workflow_step", workflow_step_fields, false},
+    [COMMAND_WORKFLOW_END] = {"workflow_end", workflow_end_fields, false},
+    [COMMAND_TXN_ACT] = {"txn_act", txn_act_fields, false},
+    [COMMAND_TOPIC_SUBSCRIBE] = {"topic_subscribe", topic_subscribe_fields, false},
+    [COMMAND_TOPIC_UNSUBSCRIBE] = {"topic_unsubscribe", topic_unsubscribe_fields, false},
+    [COMMAND_TOPIC_REMOVE] = {"topic_remove", topic_remove_fields, false},
     [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
     [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };

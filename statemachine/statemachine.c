@@ -31,6 +31,8 @@ struct sm {
     struct codec_arena query_arena;
     struct codec_writer answer;
     struct sm_metrics metrics;
+    void (*on_event)(void *data, const struct sm_event *event);
+    void *on_event_data;
 };
 
 static int tick(struct apply *a)
@@ -68,6 +70,17 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_BRANCH_REPORT] = branch_report,
     [COMMAND_SAGA_SUBMIT] = saga_submit,
     [COMMAND_TXN_RESUME] = txn_resume,
+    [COMMAND_BRANCH_REPORTS] = branch_reports,
+    [COMMAND_BRANCH_ACKNOWLEDGE] = branch_acknowledge,
+    [COMMAND_MESSAGE_PREPARE] = message_prepare,
+    [COMMAND_MESSAGE_SUBMIT] = message_submit,
+    [COMMAND_WORKFLOW_PREPARE] = workflow_prepare,
+    [COMMAND_WORKFLOW_STEP] = workflow_step,
+    [COMMAND_WORKFLOW_END] = workflow_end,
+    [COMMAND_TXN_ACT] = txn_act,
+    [COMMAND_TOPIC_SUBSCRIBE] = topic_subscribe,
+    [COMMAND_TOPIC_UNSUBSCRIBE] = topic_unsubscribe,
+    [COMMAND_TOPIC_REMOVE] = topic_remove,
     [COMMAND_FREEZE] = freeze,
     [COMMAND_UNFREEZE] = unfreeze,
 };
@@ -98,7 +111,7 @@ static const timer_fn timers[TIMER_KIND_NR] = {
     [TIMER_TXN] = txn_timer,          [TIMER_RETENTION] = txn_retention, [TIMER_FREEZE] = freeze_timer,
 };
 
-static_assert(COMMAND_NR <= 64, "sm_metrics counts 64 types");
+static_assert(COMMAND_NR <= 128, "sm_metrics counts 128 types");
 
 void apply_explain(struct apply *a, const char *format, ...)
 {
@@ -106,6 +119,21 @@ void apply_explain(struct apply *a, const char *format, ...)
     va_start(args, format);
     vsnprintf(a->detail, sizeof a->detail, format, args);
     va_end(args);
+}
+
+void apply_event(struct apply *a, struct sm_event *event)
+{
+    event->position = a->position;
+    event->number = a->events++;
+    event->time_us = a->now_us;
+    if (a->sm->on_event != NULL)
+        a->sm->on_event(a->sm->on_event_data, event);
+}
+
+void sm_on_event(struct sm *sm, void (*callback)(void *data, const struct sm_event *event), void *data)
+{
+    sm->on_event = callback;
+    sm->on_event_data = data;
 }
 
 /* ---- open, close, what stands where */
@@ -345,6 +373,8 @@ static void apply_one(struct sm *sm, struct store_txn *txn, struct sm_command *c
     a.out = &sm->scratch;
     a.detail[0] = '\0';
     a.sessions = sm->sessions;
+    a.sm = sm;
+    a.events = 0;
     sm->place.time_us = time_us;
     fire_timers(sm, &a);
     a.detail[0] = '\0';

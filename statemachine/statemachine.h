@@ -60,9 +60,28 @@ int64_t sm_next_due_us(const struct sm *sm);
 
 /* ---- due work: calls the leader's executor makes ---- */
 
-/* Numbers are stored and never reused.  TCC and XA confirm or cancel; a saga acts and compensates. */
-enum sm_op { SM_OP_CONFIRM = 1, SM_OP_CANCEL = 2, SM_OP_ACTION = 3, SM_OP_COMPENSATE = 4, SM_OP_NR };
-const char *sm_op_name(enum sm_op op); /* "confirm", "cancel", "action", "compensate" */
+/* Numbers are stored and never reused.  TCC and XA try, confirm or cancel; a saga acts and compensates; a
+ * message acts only.  QUERY asks the sender of a prepared message what became of its local transaction,
+ * CALLBACK makes the application go on with a workflow: both are calls of the transaction as a whole, with
+ * the branch name SM_WHOLE. */
+enum sm_op {
+    SM_OP_CONFIRM = 1,
+    SM_OP_CANCEL = 2,
+    SM_OP_ACTION = 3,
+    SM_OP_COMPENSATE = 4,
+    SM_OP_TRY = 5,
+    SM_OP_QUERY = 6,
+    SM_OP_CALLBACK = 7,
+    SM_OP_NR
+};
+const char *sm_op_name(enum sm_op op); /* "confirm", "cancel", "action", "compensate", "try", ... */
+#define SM_WHOLE "00"
+/* How a call looks and how its answer is read. */
+enum sm_style {
+    SM_STYLE_NATIVE = 0, /* POST, Assent-* headers; 2xx is success */
+    SM_STYLE_DTM = 1     /* dtm-protocol.md 5 and 6: query parameters, GET without payload; 200 is success */
+};
+enum sm_protocol { SM_PROTOCOL_HTTP = 0, SM_PROTOCOL_JSON_RPC = 1 };
 /* What a call came to: done; refused for good; accepted and not done yet; nobody knows. */
 enum sm_outcome {
     SM_OUTCOME_SUCCESS = 1,
@@ -74,15 +93,23 @@ enum sm_outcome {
 /* One call of one branch operation.  All borrowed until sm_work_end(). */
 struct sm_work {
     int64_t due_us;
-    struct assent_bytes xid, branch;
+    struct assent_bytes xid; /* as stored, with its namespace: sm_work_xid() takes it apart */
+    struct assent_bytes branch;
     enum sm_op op;
     uint32_t attempt; /* 0 for the first */
     uint64_t token;   /* fencing token: position of the command that authorised the call */
     /* filled by sm_work_load() */
     struct assent_bytes url, payload, traceparent, business_type, mode;
-    struct assent_bytes headers; /* walk with sm_work_header(); empty: none */
-    uint32_t timeout_ms;         /* 0: the executor's default */
-    uint32_t ordinal;            /* private */
+    struct assent_bytes headers;     /* of the branch; walk with sm_work_header(); empty: none */
+    struct assent_bytes txn_headers; /* of all calls of the transaction, likewise; the branch's go first */
+    uint32_t timeout_ms;             /* 0: the executor's default */
+    enum sm_style style;
+    enum sm_protocol protocol;
+    struct assent_bytes callback_name; /* of a CALLBACK: what DTM puts into `op` */
+    /* True: later steps wait for this call's success, so its report goes out at once; false: the report may
+     * wait a little and share a command with others. */
+    bool urgent;
+    uint32_t ordinal; /* private */
 };
 /* A walk over due work in (due, xid, branch) order.  `size` and `key` are the place: what sm_work_next() gave
  * last. They stay valid after sm_work_end(), so a later walk that starts with them goes on behind that place.
@@ -104,10 +131,39 @@ bool sm_work_at(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out);
 /* The rest of the piece that sm_work_next() or sm_work_at() gave last: two or three reads. */
 void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out);
 void sm_work_end(struct sm *sm, struct sm_work_cursor *c);
+/* The xid as the participant knows it, and its namespace. */
+struct assent_bytes sm_work_xid(const struct sm_work *work, struct assent_bytes *ns);
 /* Take the first header off `*headers`.  False: none left. */
 bool sm_work_header(struct assent_bytes *headers, struct assent_bytes *name, struct assent_bytes *value);
 /* Due time of the first piece of work, INT64_MAX when none. */
 int64_t sm_next_work_us(const struct sm *sm);
+
+/* ---- events: what happened to transactions, in the order of the log ---- */
+
+/* Kinds; numbers are stored nowhere. */
+enum sm_event_kind {
+    SM_EVENT_STATUS, /* the transaction moved to `status`; its first one is its begin */
+    SM_EVENT_BRANCH, /* a branch moved to `status`, or was registered */
+    SM_EVENT_CALL,   /* a call came to something else than success: `outcome`, `detail` */
+    SM_EVENT_ACT,    /* an operator did something: `detail` says what, who and why */
+};
+/* Borrowed until the callback returns. */
+struct sm_event {
+    enum sm_event_kind kind;
+    uint64_t position; /* of the command; with `number` the event's id: the same on every node */
+    uint32_t number;   /* 0 for the first of its command */
+    int64_t time_us;
+    struct assent_bytes xid; /* as stored; scoped_name() of command.h takes it apart */
+    struct assent_bytes business_type, branch, detail;
+    const char *mode, *status, *op; /* NULL where there is none */
+    enum sm_outcome outcome;
+    uint32_t attempts; /* of CALL: calls of this operation so far */
+    uint32_t failures; /* of CALL: failed calls of the transaction since one succeeded */
+    bool final;        /* of STATUS: nothing follows */
+};
+/* Told of every event while entries are applied, also those a replay applies again: look at the position.
+ * The callback must not call back. */
+void sm_on_event(struct sm *sm, void (*callback)(void *data, const struct sm_event *event), void *data);
 
 /* ---- timestamp oracle: grants live in the leader's memory, the window's bound in the log ---- */
 
@@ -136,7 +192,7 @@ int sm_image_check(const char *path, uint64_t offset, struct sm_image *out, char
 struct sm_metrics {
     uint64_t commands, refusals, replies_repeated, timers_fired;
     uint64_t store_bytes;
-    uint64_t command_count[64]; /* by command type */
+    uint64_t command_count[128]; /* by command type */
 };
 void sm_metrics(const struct sm *sm, struct sm_metrics *out);
 

@@ -12,18 +12,23 @@
 #define BIT(n) (1u << (n))
 
 static const uint16_t txn_next[TXN_STATUS_NR] = {
-    [TXN_ACTIVE] = BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK),
-    [TXN_COMMITTING] = BIT(TXN_COMMITTED),
-    [TXN_ROLLING_BACK] = BIT(TXN_ROLLED_BACK),
-    [TXN_SUSPENDED] = BIT(TXN_RUNNING) | BIT(TXN_ROLLING_BACK),
-    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_ROLLING_BACK) | BIT(TXN_SUSPENDED),
+    [TXN_ACTIVE] = BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) | BIT(TXN_RUNNING) | BIT(TXN_PREPARING) |
+                   BIT(TXN_COMMITTED) | BIT(TXN_ROLLED_BACK) | BIT(TXN_SUSPENDED) | BIT(TXN_STOPPED),
+    [TXN_PREPARING] = BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) | BIT(TXN_STOPPED),
+    [TXN_COMMITTING] = BIT(TXN_COMMITTED) | BIT(TXN_SUSPENDED) | BIT(TXN_STOPPED),
+    [TXN_COMMITTED] = BIT(TXN_ROLLING_BACK), /* a nested saga, when the one around it turns back */
+    [TXN_ROLLING_BACK] = BIT(TXN_ROLLED_BACK) | BIT(TXN_SUSPENDED) | BIT(TXN_STOPPED),
+    [TXN_SUSPENDED] =
+        BIT(TXN_ACTIVE) | BIT(TXN_RUNNING) | BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) | BIT(TXN_STOPPED),
+    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) | BIT(TXN_SUSPENDED) |
+                    BIT(TXN_STOPPED),
 };
 static_assert(TXN_STATUS_NR <= 16, "txn_next holds one bit per status");
 
 static const char *const status_names[TXN_STATUS_NR] = {
     [TXN_ACTIVE] = "ACTIVE",       [TXN_PREPARING] = "PREPARING",       [TXN_COMMITTING] = "COMMITTING",
     [TXN_COMMITTED] = "COMMITTED", [TXN_ROLLING_BACK] = "ROLLING_BACK", [TXN_ROLLED_BACK] = "ROLLED_BACK",
-    [TXN_SUSPENDED] = "SUSPENDED", [TXN_RUNNING] = "RUNNING",
+    [TXN_SUSPENDED] = "SUSPENDED", [TXN_RUNNING] = "RUNNING",           [TXN_STOPPED] = "STOPPED",
 };
 static const char *const mode_names[TXN_MODE_NR] = {
     [TXN_MODE_TCC] = "TCC", [TXN_MODE_XA] = "XA",           [TXN_MODE_SAGA] = "SAGA",
@@ -58,6 +63,11 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name)
     return (enum txn_mode)0;
 }
 
+bool txn_ended(enum txn_status status)
+{
+    return status == TXN_COMMITTED || status == TXN_ROLLED_BACK || status == TXN_STOPPED;
+}
+
 void txn_move(struct txn *t, enum txn_status to)
 {
     assert(t->status > 0 && t->status < TXN_STATUS_NR);
@@ -67,27 +77,81 @@ void txn_move(struct txn *t, enum txn_status to)
 
 /* ---- the head in the store ---- */
 
-/* A saga's head is longer. */
-enum { TXN_FORMAT = 1, TXN_FORMAT_SAGA = 2, TXN_KEY_HEAD = 1, TXN_KEY_CUSTOM = 2 };
-enum { TXN_HAS_CUSTOM = 1 };
+/* Formats 1 and 2 (of a saga) were written before there were options. */
+enum { TXN_FORMAT_OLD = 1, TXN_FORMAT_OLD_SAGA = 2, TXN_FORMAT = 3 };
+enum {
+    TXN_HAS_CUSTOM = 1,
+    TXN_HAS_HEADERS = 2,
+    TXN_HAS_CALLBACK = 4,
+    TXN_IS_EXECUTED = 8,
+    TXN_HAS_RESULT = 16,
+    TXN_IS_HELD = 32
+};
 enum { SAGA_IS_CONCURRENT = 1, SAGA_HAS_EDGES = 2 };
 
-static struct store_key txn_key(struct assent_bytes xid, uint8_t kind)
+static struct store_key txn_key(struct assent_bytes xid, enum txn_row_kind kind)
 {
     struct store_key k;
     key_init(&k);
     key_text(&k, xid);
-    key_u8(&k, kind);
+    key_u8(&k, (uint8_t)kind);
     return k;
+}
+
+static uint8_t head_flags(const struct txn *t)
+{
+    return (uint8_t)((t->custom ? TXN_HAS_CUSTOM : 0) | (t->headers ? TXN_HAS_HEADERS : 0) |
+                     (t->callback ? TXN_HAS_CALLBACK : 0) | (t->execute ? TXN_IS_EXECUTED : 0) |
+                     (t->result ? TXN_HAS_RESULT : 0) | (t->held ? TXN_IS_HELD : 0));
+}
+
+static void options_encode(struct row_writer *w, const struct txn *t)
+{
+    row_put_u8(w, (uint8_t)t->style);
+    row_put_u8(w, (uint8_t)t->protocol);
+    row_put_u8(w, (uint8_t)t->order);
+    row_put_u8(w, (uint8_t)t->suspended_from);
+    row_put_u32(w, t->retry.factor);
+    row_put_u32(w, t->retry.jitter);
+    row_put_u32(w, t->call_timeout_ms);
+    row_put_u32(w, t->failures);
+    row_put_u32(w, t->open_children);
+    row_put_u32(w, t->children);
+    row_put_u64(w, t->delay_ms);
+    row_put_u64(w, (uint64_t)t->whole_due_us);
+    row_put_u32(w, t->whole_attempts);
+    row_put_u32(w, t->cursor);
+    row_put_bytes(w, t->error);
+    row_put_bytes(w, t->parent);
+}
+
+static void options_decode(struct assent_bytes *r, struct txn *t)
+{
+    t->style = (enum sm_style)row_take_u8(r);
+    t->protocol = (enum sm_protocol)row_take_u8(r);
+    t->order = (enum txn_order)row_take_u8(r);
+    t->suspended_from = (enum txn_status)row_take_u8(r);
+    t->retry.factor = row_take_u32(r);
+    t->retry.jitter = row_take_u32(r);
+    t->call_timeout_ms = row_take_u32(r);
+    t->failures = row_take_u32(r);
+    t->open_children = row_take_u32(r);
+    t->children = row_take_u32(r);
+    t->delay_ms = row_take_u64(r);
+    t->whole_due_us = (int64_t)row_take_u64(r);
+    t->whole_attempts = row_take_u32(r);
+    t->cursor = row_take_u32(r);
+    t->error = row_take_bytes(r);
+    t->parent = row_take_bytes(r);
 }
 
 static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t size)
 {
     struct row_writer w = {room, 0, size};
-    row_put_u8(&w, t->mode == TXN_MODE_SAGA ? TXN_FORMAT_SAGA : TXN_FORMAT);
+    row_put_u8(&w, TXN_FORMAT);
     row_put_u8(&w, (uint8_t)t->status);
     row_put_u8(&w, (uint8_t)t->mode);
-    row_put_u8(&w, (uint8_t)(t->custom ? TXN_HAS_CUSTOM : 0));
+    row_put_u8(&w, head_flags(t));
     row_put_u32(&w, t->branches);
     row_put_u32(&w, t->begun);
     row_put_u32(&w, t->confirmable);
@@ -99,8 +163,8 @@ static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t
     row_put_u64(&w, (uint64_t)t->finished_us);
     row_put_u64(&w, t->token);
     row_put_u64(&w, t->timeout_ms);
-    row_put_u64(&w, t->base_ms);
-    row_put_u64(&w, t->cap_ms);
+    row_put_u64(&w, t->retry.base_ms);
+    row_put_u64(&w, t->retry.cap_ms);
     row_put_bytes(&w, t->business_type);
     row_put_bytes(&w, t->business_key);
     row_put_bytes(&w, t->owner);
@@ -114,6 +178,7 @@ static struct assent_bytes txn_encode(const struct txn *t, uint8_t *room, size_t
         row_put_u32(&w, t->saga.retries);
         row_put_u32(&w, t->saga.cursor);
     }
+    options_encode(&w, t);
     return row_written(&w);
 }
 
@@ -132,12 +197,19 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
 {
     assert(value.size <= sizeof(t->raw));
     memcpy(t->raw, value.base, value.size);
+    memset(t, 0, offsetof(struct txn, raw));
     struct assent_bytes r = {t->raw, value.size};
     uint64_t format = row_take_u8(&r);
-    assert(format == TXN_FORMAT || format == TXN_FORMAT_SAGA);
+    assert(format >= TXN_FORMAT_OLD && format <= TXN_FORMAT);
     t->status = t->stored = (enum txn_status)row_take_u8(&r);
     t->mode = (enum txn_mode)row_take_u8(&r);
-    t->custom = (row_take_u8(&r) & TXN_HAS_CUSTOM) != 0;
+    uint8_t flags = row_take_u8(&r);
+    t->custom = (flags & TXN_HAS_CUSTOM) != 0;
+    t->headers = (flags & TXN_HAS_HEADERS) != 0;
+    t->callback = (flags & TXN_HAS_CALLBACK) != 0;
+    t->execute = (flags & TXN_IS_EXECUTED) != 0;
+    t->result = (flags & TXN_HAS_RESULT) != 0;
+    t->held = (flags & TXN_IS_HELD) != 0;
     t->branches = row_take_u32(&r);
     t->begun = row_take_u32(&r);
     t->confirmable = row_take_u32(&r);
@@ -149,25 +221,26 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     t->finished_us = (int64_t)row_take_u64(&r);
     t->token = row_take_u64(&r);
     t->timeout_ms = row_take_u64(&r);
-    t->base_ms = row_take_u64(&r);
-    t->cap_ms = row_take_u64(&r);
+    t->retry = (struct retry_policy){.base_ms = row_take_u64(&r), .factor = TXN_RETRY_FACTOR_DEFAULT};
+    t->retry.cap_ms = row_take_u64(&r);
     t->business_type = row_take_bytes(&r);
     t->business_key = row_take_bytes(&r);
     t->owner = row_take_bytes(&r);
     t->traceparent = row_take_bytes(&r);
     t->reason = row_take_bytes(&r);
-    memset(&t->saga, 0, sizeof(t->saga));
-    if (format == TXN_FORMAT_SAGA)
+    if (t->mode == TXN_MODE_SAGA)
         saga_decode(t, &r);
+    if (format == TXN_FORMAT)
+        options_decode(&r, t);
     assert(r.size == 0);
-    assert((t->mode == TXN_MODE_SAGA) == (format == TXN_FORMAT_SAGA));
+    assert(format == TXN_FORMAT || (t->mode == TXN_MODE_SAGA) == (format == TXN_FORMAT_OLD_SAGA));
     assert(t->status > 0 && t->status < TXN_STATUS_NR);
     assert(t->mode > 0 && t->mode < TXN_MODE_NR);
 }
 
 bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t)
 {
-    struct store_key k = txn_key(xid, TXN_KEY_HEAD);
+    struct store_key k = txn_key(xid, TXN_ROW_HEAD);
     struct assent_bytes value;
     if (!store_get(store, STORE_TXNS, key_bytes(&k), &value))
         return false;
@@ -180,18 +253,31 @@ bool txn_row(struct assent_bytes key, struct assent_bytes value, struct assent_b
     uint8_t kind;
     bool ok = key_take_text(&key, xid) && key_take_u8(&key, &kind);
     assert(ok);
-    if (kind != TXN_KEY_HEAD)
+    if (kind != TXN_ROW_HEAD)
         return false;
     txn_decode(t, value);
     return true;
 }
 
-struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid)
+struct assent_bytes txn_row_get(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind)
 {
-    struct store_key k = txn_key(xid, TXN_KEY_CUSTOM);
+    struct store_key k = txn_key(xid, kind);
     struct assent_bytes value = {NULL, 0};
     store_get(store, STORE_TXNS, key_bytes(&k), &value);
     return value;
+}
+
+void txn_row_put(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind,
+                 struct assent_bytes value)
+{
+    assert(kind != TXN_ROW_HEAD && kind != TXN_ROW_CHILD);
+    struct store_key k = txn_key(xid, kind);
+    store_put(store, STORE_TXNS, key_bytes(&k), value);
+}
+
+struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid)
+{
+    return txn_row_get(store, xid, TXN_ROW_CUSTOM);
 }
 
 /* ---- listing and counts ---- */
@@ -268,10 +354,10 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     assert(t->pending <= t->branches);
     assert(t->branches <= ASSENT_BRANCHES_MAX);
-    assert((t->status == TXN_ACTIVE) == (t->token == 0));
+    assert(t->status == TXN_ACTIVE || t->status == TXN_SUSPENDED || t->token != 0);
     uint8_t room[sizeof(t->raw)];
     struct assent_bytes value = txn_encode(t, room, sizeof(room));
-    struct store_key k = txn_key(xid, TXN_KEY_HEAD);
+    struct store_key k = txn_key(xid, TXN_ROW_HEAD);
     store_put(a->txn, STORE_TXNS, key_bytes(&k), value);
     if (t->stored != t->status)
         index_move(a->txn, xid, t->mode, t->stored, t->status);
@@ -280,13 +366,25 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
         store_put(a->txn, STORE_TXN_INDEX, key_bytes(&k), (struct assent_bytes){NULL, 0});
     }
     freeze_follow(a, xid, t->stored, t->status);
+    if (t->stored != t->status) {
+        struct sm_event event = {
+            .kind = SM_EVENT_STATUS,
+            .xid = xid,
+            .business_type = t->business_type,
+            .mode = txn_mode_name(t->mode),
+            .status = txn_status_name(t->status),
+            .detail = t->reason,
+            .final = txn_ended(t->status),
+        };
+        apply_event(a, &event);
+    }
     t->stored = t->status;
 }
 
 int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
 {
     codec_map(a->out, 10);
-    codec_pair_text(a->out, "xid", xid);
+    codec_pair_text(a->out, "xid", scoped_name(xid, NULL));
     codec_pair_cstr(a->out, "status", txn_status_name(t->status));
     codec_pair_cstr(a->out, "mode", txn_mode_name(t->mode));
     codec_pair_uint(a->out, "branchCount", t->branches);
@@ -299,35 +397,112 @@ int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
     return ASSENT_OK;
 }
 
-static int txn_not_found(struct apply *a, struct assent_bytes xid)
+int txn_not_found(struct apply *a, struct assent_bytes xid)
 {
+    xid = scoped_name(xid, NULL);
     return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
 }
 
-static int txn_decided(struct apply *a, const struct txn *t)
+int txn_decided(struct apply *a, const struct txn *t)
 {
     return refuse(a, ASSENT_TXN_DECIDED, "the transaction is %s", txn_status_name(t->status));
 }
 
 /* ---- begin ---- */
 
-int txn_parse(struct apply *a, struct txn *t, enum txn_mode absent)
+/* A word of a closed list; an absent one is the first. */
+static bool take_word(struct assent_bytes word, const char *const *words, uint32_t n, uint32_t *out)
+{
+    *out = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (bytes_equal(word, bytes_of(words[i]))) {
+            *out = i;
+            return true;
+        }
+    }
+    return word.size == 0;
+}
+
+static int retry_check(struct apply *a, const struct retry_policy *r)
+{
+    if (r->base_ms == 0 || r->base_ms > TXN_RETRY_MS_MAX || r->cap_ms == 0 || r->cap_ms > TXN_RETRY_MS_MAX)
+        return refuse(a, ASSENT_INVALID, "retryBaseMs, retryCapMs: 1 millisecond to one day");
+    if (r->factor < 100 || r->factor > 1000 || r->jitter > 100)
+        return refuse(a, ASSENT_INVALID,
+                      "retryFactor: 100 to 1000 percent; retryJitter: at most 100 percent");
+    return ASSENT_OK;
+}
+
+static const char *const protocol_names[] = {"http", "json-rpc"};
+
+/* The options of a begin, of whatever mode. */
+static int options_parse(struct apply *a, struct txn *t, uint32_t at)
+{
+    static const char *const order_names[] = {"parallel", "forward", "reverse"};
+    const struct command *c = a->command;
+    uint32_t order, protocol;
+    if (!take_word(arg_bytes(c, at + OPTION_ORDER), order_names, 3, &order))
+        return refuse(a, ASSENT_INVALID, "order: parallel, forward or reverse");
+    if (!take_word(arg_bytes(c, at + OPTION_PROTOCOL), protocol_names, 2, &protocol))
+        return refuse(a, ASSENT_INVALID, "protocol: http or json-rpc");
+    t->order = (enum txn_order)order;
+    t->protocol = (enum sm_protocol)protocol;
+    t->style = (enum sm_style)arg_uint(c, at + OPTION_STYLE, SM_STYLE_NATIVE);
+    t->parent = arg_bytes(c, at + OPTION_PARENT);
+    t->call_timeout_ms = (uint32_t)arg_uint(c, at + OPTION_CALL_TIMEOUT_MS, 0);
+    t->retry.factor = (uint32_t)arg_uint(c, at + OPTION_RETRY_FACTOR, TXN_RETRY_FACTOR_DEFAULT);
+    t->retry.jitter = (uint32_t)arg_uint(c, at + OPTION_RETRY_JITTER, 0);
+    t->headers = codec_size(codec_at(c->args, at + OPTION_HEADERS)) > 0;
+    return branch_headers_check(a, codec_at(c->args, at + OPTION_HEADERS));
+}
+
+int branch_options_parse(struct apply *a, const struct codec_node *args, uint32_t at, struct branch_plan *p)
+{
+    uint32_t protocol;
+    if (!take_word(codec_as_bytes(codec_at(args, at + BRANCH_OPTION_PROTOCOL)), protocol_names, 2, &protocol))
+        return refuse(a, ASSENT_INVALID, "protocol: http or json-rpc");
+    p->protocol = (enum sm_protocol)protocol;
+    p->protocol_given = codec_kind(codec_at(args, at + BRANCH_OPTION_PROTOCOL)) == CODEC_TEXT;
+    const struct codec_node *limit = codec_at(args, at + BRANCH_OPTION_RETRY_LIMIT);
+    p->retry.limit = codec_kind(limit) == CODEC_UINT ? (uint32_t)codec_as_uint(limit) : 0;
+    bool given = false;
+    for (uint32_t i = BRANCH_OPTION_RETRY_BASE_MS; i <= BRANCH_OPTION_RETRY_JITTER; i++)
+        given = given || codec_kind(codec_at(args, at + i)) == CODEC_UINT;
+    if (!given)
+        return ASSENT_OK;
+    const struct codec_node *base = codec_at(args, at + BRANCH_OPTION_RETRY_BASE_MS);
+    const struct codec_node *cap = codec_at(args, at + BRANCH_OPTION_RETRY_CAP_MS);
+    const struct codec_node *factor = codec_at(args, at + BRANCH_OPTION_RETRY_FACTOR);
+    const struct codec_node *jitter = codec_at(args, at + BRANCH_OPTION_RETRY_JITTER);
+    p->retry.base_ms = codec_kind(base) == CODEC_UINT ? codec_as_uint(base) : TXN_RETRY_BASE_MS_DEFAULT;
+    p->retry.cap_ms = codec_kind(cap) == CODEC_UINT ? codec_as_uint(cap) : TXN_RETRY_CAP_MS_DEFAULT;
+    p->retry.factor =
+        codec_kind(factor) == CODEC_UINT ? (uint32_t)codec_as_uint(factor) : TXN_RETRY_FACTOR_DEFAULT;
+    p->retry.jitter = codec_kind(jitter) == CODEC_UINT ? (uint32_t)codec_as_uint(jitter) : 0;
+    return retry_check(a, &p->retry);
+}
+
+int txn_parse(struct apply *a, struct txn *t, enum txn_mode absent, uint32_t options)
 {
     const struct command *c = a->command;
     struct assent_bytes mode = arg_bytes(c, TXN_BEGIN_MODE);
     *t = (struct txn){.status = TXN_ACTIVE, .mode = absent, .created_us = a->now_us};
     if (mode.size > 0)
         t->mode = txn_mode_by_name(mode);
-    bool saga = absent == TXN_MODE_SAGA;
-    if (saga ? t->mode != TXN_MODE_SAGA : t->mode != TXN_MODE_TCC && t->mode != TXN_MODE_XA)
-        return refuse(a, ASSENT_INVALID, saga ? "mode: SAGA" : "mode: TCC or XA");
-    t->timeout_ms = arg_uint(c, TXN_BEGIN_TIMEOUT_MS, saga ? 0 : TXN_TIMEOUT_MS_DEFAULT);
-    t->base_ms = arg_uint(c, TXN_BEGIN_RETRY_BASE_MS, TXN_RETRY_BASE_MS_DEFAULT);
-    t->cap_ms = arg_uint(c, TXN_BEGIN_RETRY_CAP_MS, TXN_RETRY_CAP_MS_DEFAULT);
+    bool two_phase = absent == TXN_MODE_TCC; /* the same command begins XA */
+    if (two_phase ? t->mode != TXN_MODE_TCC && t->mode != TXN_MODE_XA : t->mode != absent)
+        return refuse(a, ASSENT_INVALID, two_phase ? "mode: TCC or XA" : "mode: %s", txn_mode_name(absent));
+    int rv = options_parse(a, t, options);
+    if (rv != ASSENT_OK)
+        return rv;
+    t->timeout_ms = arg_uint(c, TXN_BEGIN_TIMEOUT_MS, two_phase ? TXN_TIMEOUT_MS_DEFAULT : 0);
+    t->retry.base_ms = arg_uint(c, TXN_BEGIN_RETRY_BASE_MS, TXN_RETRY_BASE_MS_DEFAULT);
+    t->retry.cap_ms = arg_uint(c, TXN_BEGIN_RETRY_CAP_MS, TXN_RETRY_CAP_MS_DEFAULT);
     if (t->timeout_ms > TXN_TIMEOUT_MS_MAX)
         return refuse(a, ASSENT_INVALID, "timeoutMs: at most 30 days, or 0 for never");
-    if (t->base_ms == 0 || t->base_ms > TXN_RETRY_MS_MAX || t->cap_ms == 0 || t->cap_ms > TXN_RETRY_MS_MAX)
-        return refuse(a, ASSENT_INVALID, "retryBaseMs, retryCapMs: 1 millisecond to one day");
+    rv = retry_check(a, &t->retry);
+    if (rv != ASSENT_OK)
+        return rv;
     t->deadline_us = t->timeout_ms > 0 ? a->now_us + (int64_t)t->timeout_ms * 1000 : 0;
     t->business_type = arg_bytes(c, TXN_BEGIN_BUSINESS_TYPE);
     t->business_key = arg_bytes(c, TXN_BEGIN_BUSINESS_KEY);
@@ -386,8 +561,10 @@ static int begin_branches(struct apply *a, uint32_t *n, struct branch_plan **pla
 bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
               const struct branch_plan *plans, uint32_t n)
 {
-    if (there->mode != t->mode || there->timeout_ms != t->timeout_ms || there->base_ms != t->base_ms ||
-        there->cap_ms != t->cap_ms || there->begun != n || there->custom != t->custom ||
+    if (there->mode != t->mode || there->timeout_ms != t->timeout_ms ||
+        there->retry.base_ms != t->retry.base_ms || there->retry.cap_ms != t->retry.cap_ms ||
+        there->begun != n || there->custom != t->custom || there->order != t->order ||
+        there->execute != t->execute || !bytes_equal(there->parent, t->parent) ||
         !bytes_equal(there->business_type, t->business_type) ||
         !bytes_equal(there->business_key, t->business_key) || !bytes_equal(there->owner, t->owner))
         return false;
@@ -400,26 +577,29 @@ bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there,
 }
 
 void txn_write(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plans,
-               uint32_t n)
+               uint32_t n, uint32_t options)
 {
     for (uint32_t i = 0; i < n; i++)
         branch_add(a, xid, t, &plans[i]);
     t->begun = n;
     if (t->custom) {
-        struct store_key k = txn_key(xid, TXN_KEY_CUSTOM);
+        struct store_key k = txn_key(xid, TXN_ROW_CUSTOM);
         store_put(a->txn, STORE_TXNS, key_bytes(&k), arg_bytes(a->command, TXN_BEGIN_CUSTOM_DATA));
     }
+    if (t->headers)
+        branch_headers_put(a->txn, xid, codec_at(a->command->args, options + OPTION_HEADERS));
     if (t->deadline_us != 0)
         timer_set(a->txn, t->deadline_us, TIMER_TXN, xid);
 }
 
-struct assent_bytes txn_xid(struct apply *a, char made[33])
+struct assent_bytes txn_xid(struct apply *a, char made[TXN_MADE_BYTES])
 {
-    struct assent_bytes xid = arg_bytes(a->command, TXN_BEGIN_XID);
+    struct assent_bytes xid = arg_bytes(a->command, TXN_BEGIN_XID), ns = a->command->session.ns;
     if (xid.size > 0)
         return xid;
-    snprintf(made, 33, "%08x0000%020llx", (unsigned)(a->cluster_tag & UINT32_MAX),
-             (unsigned long long)a->position);
+    snprintf(made, TXN_MADE_BYTES, "%.*s%s%08x0000%020llx", (int)ns.size,
+             ns.size > 0 ? (const char *)ns.base : "", ns.size > 0 ? "\x1f" : "",
+             (unsigned)(a->cluster_tag & UINT32_MAX), (unsigned long long)a->position);
     return bytes_of(made);
 }
 
@@ -428,21 +608,22 @@ struct assent_bytes txn_xid(struct apply *a, char made[33])
  * the same, EXISTS otherwise. */
 int txn_begin(struct apply *a)
 {
-    char made[33];
+    char made[TXN_MADE_BYTES];
     struct assent_bytes xid = txn_xid(a, made);
     struct txn t, there;
     struct branch_plan *plans = NULL;
     uint32_t n;
-    int rv = txn_parse(a, &t, TXN_MODE_TCC);
+    int rv = txn_parse(a, &t, TXN_MODE_TCC, TXN_BEGIN_OPTIONS);
     if (rv != ASSENT_OK)
         return rv;
     rv = begin_branches(a, &n, &plans);
     if (rv == ASSENT_OK) {
         if (!txn_load(a->txn, xid, &there)) {
-            txn_write(a, xid, &t, plans, n);
+            txn_write(a, xid, &t, plans, n, TXN_BEGIN_OPTIONS);
             txn_save(a, xid, &t);
             txn_answer(a, xid, &t);
-        } else if (txn_same(a, xid, &there, &t, plans, n)) {
+        } else if (arg_bool(a->command, TXN_BEGIN_OPTIONS + OPTION_KEEP, false) ||
+                   txn_same(a, xid, &there, &t, plans, n)) {
             txn_answer(a, xid, &there);
         } else {
             rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
@@ -451,6 +632,15 @@ int txn_begin(struct apply *a)
     }
     free(plans);
     return rv;
+}
+
+void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, int64_t due_us)
+{
+    if (t->whole_due_us != 0)
+        work_clear(a->txn, t->whole_due_us, xid, bytes_of(SM_WHOLE));
+    t->whole_due_us = due_us;
+    if (due_us != 0)
+        work_put(a->txn, due_us, xid, bytes_of(SM_WHOLE), op, t->whole_attempts, a->position, 0);
 }
 
 /* Register one more branch.  Idempotent by name and content. */
@@ -478,7 +668,7 @@ int txn_branch(struct apply *a)
         txn_save(a, xid, &t);
     }
     codec_map(a->out, 4);
-    codec_pair_text(a->out, "xid", xid);
+    codec_pair_text(a->out, "xid", scoped_name(xid, NULL));
     codec_pair_text(a->out, "branch", plan.name);
     codec_pair_cstr(a->out, "status", txn_status_name(t.status));
     codec_pair_uint(a->out, "branchCount", t.branches);
@@ -599,11 +789,10 @@ void txn_retention(struct apply *a, struct assent_bytes id)
     }
     struct txn t;
     bool there = txn_load(a->txn, key_bytes(&xid), &t);
-    assert(there && (t.status == TXN_COMMITTED || t.status == TXN_ROLLED_BACK));
-    struct store_key k = txn_key(key_bytes(&xid), TXN_KEY_HEAD);
-    store_del(a->txn, STORE_TXNS, key_bytes(&k));
-    if (t.custom) {
-        k = txn_key(key_bytes(&xid), TXN_KEY_CUSTOM);
+    assert(there && txn_ended(t.status));
+    struct store_key k;
+    for (int kind = TXN_ROW_HEAD; kind < TXN_ROW_CHILD; kind++) {
+        k = txn_key(key_bytes(&xid), (enum txn_row_kind)kind);
         store_del(a->txn, STORE_TXNS, key_bytes(&k));
     }
     if (t.business_key.size > 0) {

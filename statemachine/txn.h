@@ -45,7 +45,8 @@ enum txn_status {
     TXN_ROLLING_BACK = 5,
     TXN_ROLLED_BACK = 6,
     TXN_SUSPENDED = 7, /* waits for an operator */
-    TXN_RUNNING = 8,   /* a saga on its way forward: it may still turn back */
+    TXN_RUNNING = 8,   /* a saga, or the tries, on the way forward: it may still turn back */
+    TXN_STOPPED = 9,   /* given up by an operator: nothing more is called, nothing was taken back */
     TXN_STATUS_NR
 };
 enum branch_status {
@@ -59,15 +60,19 @@ enum branch_status {
     BRANCH_FAILED = 8, /* its action was refused for good */
     BRANCH_COMPENSATING = 9,
     BRANCH_COMPENSATED = 10,
+    BRANCH_ACCEPTED = 11, /* the participant said 202: its acknowledgement is waited for */
+    BRANCH_TRYING = 12,
+    BRANCH_TRIED = 13,
+    BRANCH_RECORDED = 14, /* a step of a workflow: the application did it */
     BRANCH_STATUS_NR
 };
 enum txn_mode {
     TXN_MODE_TCC = 1,
     TXN_MODE_XA = 2,
     TXN_MODE_SAGA = 3,
-    TXN_MODE_AT = 4,       /* reserved */
-    TXN_MODE_MESSAGE = 5,  /* reserved */
-    TXN_MODE_WORKFLOW = 6, /* reserved */
+    TXN_MODE_AT = 4, /* reserved */
+    TXN_MODE_MESSAGE = 5,
+    TXN_MODE_WORKFLOW = 6,
     TXN_MODE_NR
 };
 const char *txn_status_name(enum txn_status status);
@@ -92,6 +97,17 @@ struct branch_plan;
 
 /* ---- transactions: txn.c ---- */
 
+#define TXN_RETRY_FACTOR_DEFAULT 200 /* percent */
+
+/* Calls of the second phase of TCC and XA, or the deliveries of a message. */
+enum txn_order { TXN_PARALLEL = 0, TXN_FORWARD = 1, TXN_REVERSE = 2 };
+/* Retries of failed calls: the n-th waits base * (factor / 100)^n, at most cap, less up to jitter percent. */
+struct retry_policy {
+    uint64_t base_ms, cap_ms;
+    uint32_t factor, jitter; /* percent */
+    uint32_t limit;          /* failed calls after which it has failed for good; 0: never */
+};
+
 /* When a step of a saga fails for good. */
 enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2, SAGA_SUSPEND = 3 };
 
@@ -109,8 +125,25 @@ struct txn {
     int64_t created_us, deadline_us /* 0: never */, decided_us, finished_us;
     uint64_t token; /* position of the deciding command, 0 before */
     uint64_t timeout_ms;
-    uint64_t base_ms, cap_ms; /* back-off of failed calls */
-    struct {                  /* of mode SAGA; else zero */
+    struct retry_policy retry;
+    enum sm_style style;
+    enum sm_protocol protocol;
+    enum txn_order order;
+    bool headers;                   /* has headers for all calls */
+    bool callback;                  /* has a URL of its own: a message's query, a workflow's callback */
+    bool execute;                   /* the coordinator calls the tries */
+    bool result;                    /* a workflow left a result */
+    bool held;                      /* an ACTIVE saga: prepared only */
+    uint32_t call_timeout_ms;       /* 0: the executor's default */
+    uint32_t failures;              /* failed calls since one succeeded */
+    enum txn_status suspended_from; /* of SUSPENDED: what an operator may go back to */
+    uint32_t open_children;         /* nested transactions that have not ended */
+    uint32_t children;              /* nested transactions in all */
+    uint64_t delay_ms;              /* of a message */
+    int64_t whole_due_us;           /* of the call of the transaction as a whole; 0: none is due */
+    uint32_t whole_attempts;
+    uint32_t cursor; /* calls in order: the branch under way */
+    struct {         /* of mode SAGA; else zero */
         bool concurrent;
         bool edges; /* some steps name others they come after */
         enum saga_on_failure on_failure;
@@ -120,15 +153,36 @@ struct txn {
         uint32_t cursor;  /* not concurrent: the step under way, in either direction */
     } saga;
     struct assent_bytes business_type, business_key, owner, traceparent, reason;
-    uint8_t raw[128 + 3 * (4 + ASSENT_NAME_BYTES_MAX) + 4 + TXN_TRACE_BYTES_MAX + 4 + TXN_REASON_BYTES_MAX];
+    struct assent_bytes error;  /* of the last failed call */
+    struct assent_bytes parent; /* as stored; empty: nested in nothing */
+    uint8_t raw[256 + 3 * (4 + ASSENT_NAME_BYTES_MAX) + 4 + TXN_TRACE_BYTES_MAX + 4 + TXN_REASON_BYTES_MAX +
+                4 + TXN_ERROR_BYTES_MAX + 4 + STORED_XID_BYTES_MAX];
 };
 bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t);
 /* Write the head, keep index and counts right. */
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t);
-/* The head that a begin or a submission asks for, checked; borrows from the command. */
-int txn_parse(struct apply *a, struct txn *t, enum txn_mode mode);
-/* The xid in the command, or one made of its position in `made`. */
-struct assent_bytes txn_xid(struct apply *a, char made[33]);
+/* The head that a begin or a submission asks for, checked; borrows from the command.  `mode`: what it is when
+ * the command does not say; `options`: where enum txn_option begins in its fields. */
+int txn_parse(struct apply *a, struct txn *t, enum txn_mode mode, uint32_t options);
+/* Rows beside the head.  Empty: there is none.  Borrowed from the store. */
+enum txn_row_kind {
+    TXN_ROW_HEAD = 1,
+    TXN_ROW_CUSTOM = 2,   /* custom data */
+    TXN_ROW_HEADERS = 3,  /* of every call; walk with sm_work_header() */
+    TXN_ROW_CALLBACK = 4, /* url, name, payload: row_take_bytes() thrice */
+    TXN_ROW_RESULT = 5,   /* of a workflow */
+    TXN_ROW_CHILD = 6     /* + xid of a nested transaction */
+};
+struct assent_bytes txn_row_get(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind);
+void txn_row_put(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind,
+                 struct assent_bytes value);
+/* Refusals everybody gives. */
+int txn_not_found(struct apply *a, struct assent_bytes xid);
+int txn_decided(struct apply *a, const struct txn *t);
+bool txn_ended(enum txn_status status); /* COMMITTED, ROLLED_BACK, STOPPED */
+/* The xid in the command, or one made of its position in `made`; as stored, with its namespace. */
+#define TXN_MADE_BYTES (NAMESPACE_BYTES_MAX + 1 + 32 + 1)
+struct assent_bytes txn_xid(struct apply *a, char made[TXN_MADE_BYTES]);
 /* Is the transaction that has the xid what this command asks for?  Times and the trace may differ: a retry
  * has its own. */
 bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
@@ -136,7 +190,7 @@ bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there,
 /* Write the first branches of a new transaction, its custom data and its deadline.  Does not save the head.
  */
 void txn_write(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plans,
-               uint32_t n);
+               uint32_t n, uint32_t options);
 /* No name twice. */
 int txn_names_check(struct apply *a, const struct branch_plan *plans, uint32_t n);
 /* What begin, commit, rollback and status answer.  ASSENT_OK. */
@@ -166,6 +220,17 @@ enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSIN
 
 /* ---- branches: branch.c ---- */
 
+/* What a call came to; borrows from the command. */
+struct report {
+    struct assent_bytes xid, branch, error;
+    enum sm_op op;
+    uint32_t attempt;
+    enum sm_outcome outcome;
+};
+/* Tell that a branch moved. */
+void branch_event(struct apply *a, struct assent_bytes xid, const struct txn *t, struct assent_bytes branch,
+                  enum branch_status status);
+
 /* The plan of a branch; borrows from the command or the store. */
 struct branch_plan {
     int64_t registered_us;
@@ -175,15 +240,26 @@ struct branch_plan {
     enum sm_op forward;                  /* SM_OP_CONFIRM or SM_OP_ACTION; the way back is the next number */
     struct assent_bytes url[SM_OP_NR];   /* by operation; empty: nothing to call */
     uint32_t timeout_ms;
+    enum sm_protocol protocol;
+    bool protocol_given;
+    struct retry_policy retry; /* base 0: the transaction's */
+    uint32_t acknowledge_ms;   /* 202 waits for an acknowledgement so long; 0: 202 is ONGOING */
 };
+/* The fields of enum branch_option, which begin at `at` of `args`. */
+int branch_options_parse(struct apply *a, const struct codec_node *args, uint32_t at, struct branch_plan *p);
 bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                       struct branch_plan *p);
 /* Take a branch from a command (`args`: the fields of TXN_BRANCH, the first `skip` of them left out) and
  * check what needs no state. */
 int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, struct branch_plan *p);
+/* The URLs, headers and options of a plan; `options`: where enum branch_option begins in `args`. */
+int branch_plan_check(struct apply *a, const struct codec_node *args, uint32_t options,
+                      struct branch_plan *p);
 /* http or https and nothing that could end the request line early; headers a branch may set. */
 bool branch_url_ok(struct assent_bytes url);
 int branch_headers_check(struct apply *a, const struct codec_node *map);
+/* Keep a map of headers as the transaction's own. */
+void branch_headers_put(struct store_txn *store, struct assent_bytes xid, const struct codec_node *map);
 /* False: no branch of that name. */
 bool branch_find(struct store_txn *store, struct assent_bytes xid, struct assent_bytes name,
                  uint32_t *ordinal);
@@ -211,8 +287,10 @@ void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint3
 /* Move, asserted against the table. */
 void branch_move(struct branch_progress *p, enum branch_status to);
 enum branch_status branch_doing(enum sm_op op), branch_done(enum sm_op op);
-/* min(base * 2^attempt, cap), in microseconds. */
-int64_t branch_back_off_us(const struct txn *t, uint32_t attempt);
+/* The wait before the call after failed call number `attempt`, in microseconds; `ordinal` and the
+ * transaction's token spread the jitter. */
+int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uint32_t ordinal,
+                           uint32_t attempt);
 
 /* Write a checked plan as the next branch of `t`; does not save `t`. */
 void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plan);
@@ -241,9 +319,23 @@ bool saga_edges_same(struct apply *a, struct assent_bytes xid, const struct saga
 uint32_t *saga_edges(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal, bool behind,
                      uint32_t *n);
 
-/* What a call of a step came to; the report is the one that is due. */
+/* What a call of a step came to; the report is the one that is due. `t` has the new failures and error; the
+ * caller saves it when status or pending changed, so a room that changes more saves by itself. */
 void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
-                 const struct branch_plan *plan, struct branch_progress *p, enum sm_op op);
+                 const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
+
+/* ---- messages: message.c; tries the coordinator calls: two_phase.c; workflows: workflow.c ---- */
+
+void message_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                    const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
+void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
+/* What the call of the transaction as a whole came to; these save. */
+void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r);
+void workflow_callback_report(struct apply *a, struct assent_bytes xid, struct txn *t,
+                              const struct report *r);
+/* Make the call of the transaction as a whole due, or (0) take it away; does not save. */
+void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, int64_t due_us);
 
 struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
 

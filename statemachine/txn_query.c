@@ -15,7 +15,7 @@ enum { HEAD_PAIRS = 17 };
 
 static void write_head(struct codec_writer *out, struct assent_bytes xid, const struct txn *t)
 {
-    codec_pair_text(out, "xid", xid);
+    codec_pair_text(out, "xid", scoped_name(xid, NULL));
     codec_pair_cstr(out, "status", txn_status_name(t->status));
     codec_pair_cstr(out, "mode", txn_mode_name(t->mode));
     codec_pair_text(out, "businessType", t->business_type);
@@ -25,8 +25,8 @@ static void write_head(struct codec_writer *out, struct assent_bytes xid, const 
     codec_pair_uint(out, "branchCount", t->branches);
     codec_pair_uint(out, "pendingCount", t->pending);
     codec_pair_uint(out, "timeoutMs", t->timeout_ms);
-    codec_pair_uint(out, "retryBaseMs", t->base_ms);
-    codec_pair_uint(out, "retryCapMs", t->cap_ms);
+    codec_pair_uint(out, "retryBaseMs", t->retry.base_ms);
+    codec_pair_uint(out, "retryCapMs", t->retry.cap_ms);
     codec_pair_int(out, "createdUs", t->created_us);
     codec_pair_int(out, "deadlineUs", t->deadline_us);
     codec_pair_int(out, "decidedUs", t->decided_us);
@@ -224,7 +224,7 @@ int query_txn_list(struct apply *a)
         return refuse(a, ASSENT_INVALID, "mode: no such mode");
     if (p.limit == 0 || p.limit > ASSENT_PAGE_ROWS_MAX)
         return refuse(a, ASSENT_INVALID, "limit: 1 to %d", ASSENT_PAGE_ROWS_MAX);
-    if (after.size > ASSENT_XID_BYTES_MAX)
+    if (after.size > STORED_XID_BYTES_MAX)
         return refuse(a, ASSENT_INVALID, "after: an xid");
     p.scanned_max = p.limit * SCANNED_PER_ROW;
 

@@ -136,6 +136,25 @@ bool sm_work_at(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
     return true;
 }
 
+struct assent_bytes sm_work_xid(const struct sm_work *work, struct assent_bytes *ns)
+{
+    return scoped_name(work->xid, ns);
+}
+
+/* What the call of a transaction as a whole needs. */
+static void whole_load(struct walk *w, struct sm_work *out)
+{
+    struct assent_bytes row = txn_row_get(w->txn, out->xid, TXN_ROW_CALLBACK);
+    assert(row.size > 0);
+    out->url = row_take_bytes(&row);
+    out->callback_name = row_take_bytes(&row);
+    out->payload = row_take_bytes(&row);
+    out->headers = (struct assent_bytes){NULL, 0};
+    out->timeout_ms = w->head.call_timeout_ms;
+    out->protocol = w->head.protocol;
+    out->urgent = true;
+}
+
 void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
 {
     (void)sm;
@@ -143,15 +162,27 @@ void sm_work_load(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
     struct branch_plan plan;
     bool there = txn_load(w->txn, out->xid, &w->head);
     assert(there);
+    const struct txn *t = &w->head;
+    out->traceparent = t->traceparent;
+    out->business_type = t->business_type;
+    out->mode = bytes_of(txn_mode_name(t->mode));
+    out->style = t->style;
+    out->txn_headers =
+        t->headers ? txn_row_get(w->txn, out->xid, TXN_ROW_HEADERS) : (struct assent_bytes){NULL, 0};
+    if (out->op == SM_OP_QUERY || out->op == SM_OP_CALLBACK) {
+        whole_load(w, out);
+        return;
+    }
     there = branch_plan_load(w->txn, out->xid, out->ordinal, &plan);
     assert(there);
     out->url = plan.url[out->op];
     out->payload = plan.payload;
     out->headers = plan.headers;
-    out->timeout_ms = plan.timeout_ms;
-    out->traceparent = w->head.traceparent;
-    out->business_type = w->head.business_type;
-    out->mode = bytes_of(txn_mode_name(w->head.mode));
+    out->timeout_ms = plan.timeout_ms > 0 ? plan.timeout_ms : t->call_timeout_ms;
+    out->protocol = plan.protocol_given ? plan.protocol : t->protocol;
+    out->callback_name = (struct assent_bytes){NULL, 0};
+    out->urgent = out->op == SM_OP_TRY || t->order != TXN_PARALLEL ||
+                  (t->mode == TXN_MODE_SAGA && (!t->saga.concurrent || t->saga.edges) && t->pending > 1);
 }
 
 int64_t sm_next_work_us(const struct sm *sm)

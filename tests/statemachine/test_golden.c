@@ -19,6 +19,13 @@
 
 #define GOLDEN_FILE GOLDEN_DIR "/statemachine.hex"
 
+#define OPTIONS                                                                                              \
+    "'parent':'p','headers':{'k':'v'},'callTimeoutMs':3000,'retryFactor':150,'retryJitter':10,"              \
+    "'order':'reverse','protocol':'http','style':1,'keep':true,'hold':true"
+#define RETRIES                                                                                              \
+    "'protocol':'json-rpc','retryBaseMs':10,'retryCapMs':1000,'retryFactor':200,'retryJitter':5,'"           \
+    "retryLimit':3"
+
 static const struct {
     uint32_t type;
     const char *args;
@@ -51,8 +58,12 @@ static const struct {
      "'retryCapMs':10000,'owner':'o','traceparent':'00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01',"
      "'customData':{'a':[1]},'branches':[{'branch':'b','confirmUrl':'http://h/c','cancelUrl':'http://h/x',"
      "'payload':{'amount':5},'headers':{'k':'v'},'timeoutMs':3000}]}"},
+    {COMMAND_TXN_BEGIN, "{'xid':'x','branches':[{'branch':'b','confirmUrl':'','cancelUrl':''," RETRIES
+                        ",'tryUrl':'http://h/t'}]," OPTIONS ",'execute':true}"},
     {COMMAND_TXN_BRANCH, "{'xid':'x','branch':'b','confirmUrl':'http://h/c','cancelUrl':'http://h/x',"
                          "'payload':1.5,'headers':{'k':'v'},'timeoutMs':3000}"},
+    {COMMAND_TXN_BRANCH,
+     "{'xid':'x','branch':'b','confirmUrl':'','cancelUrl':''," RETRIES ",'tryUrl':'http://h/t'}"},
     {COMMAND_TXN_COMMIT, "{'xid':'x'}"},
     {COMMAND_TXN_ROLLBACK, "{'xid':'x','reason':'r'}"},
     {COMMAND_BRANCH_REPORT, "{'xid':'x','branch':'b','op':1,'attempt':2,'success':false,'error':'e'}"},
@@ -64,7 +75,23 @@ static const struct {
      "'actionUrl':'http://h/a','compensateUrl':'http://h/c','payload':{'amount':5},'headers':{'k':'v'},"
      "'timeoutMs':3000,'after':[1]},{'branch':'c'}],'concurrent':true,'onFailure':'compensate',"
      "'retryLimit':3}"},
+    {COMMAND_SAGA_SUBMIT, "{'xid':'x','steps':[{" RETRIES ",'acknowledgeMs':1000}]," OPTIONS "}"},
     {COMMAND_TXN_RESUME, "{'xid':'x','move':'skip','by':'ann','reason':'r','branch':'b'}"},
+    {COMMAND_BRANCH_REPORTS, "{'reports':[{'xid':'x','branch':'b','op':3,'attempt':0,'success':true},"
+                             "{'xid':'y','branch':'c','op':1,'attempt':2,'success':false,'error':'e'}]}"},
+    {COMMAND_BRANCH_ACKNOWLEDGE, "{'xid':'x','branch':'b','outcome':'failure','error':'e'}"},
+    {COMMAND_MESSAGE_PREPARE,
+     "{'xid':'x','timeoutMs':60000,'steps':[{'actionUrl':'http://h/a','payload':{'amount':5}}],"
+     "'concurrent':true,'queryUrl':'http://h/q','delayMs':10," OPTIONS "}"},
+    {COMMAND_MESSAGE_SUBMIT, "{'xid':'x'," OPTIONS "}"},
+    {COMMAND_WORKFLOW_PREPARE,
+     "{'xid':'x','name':'n','callbackUrl':'http://h/w','data':{'a':1}," OPTIONS "}"},
+    {COMMAND_WORKFLOW_STEP, "{'xid':'x','branch':'b','op':'action','status':'SUCCEEDED','data':{'a':1}}"},
+    {COMMAND_WORKFLOW_END, "{'xid':'x','status':'FAILED','reason':'r','result':[1]}"},
+    {COMMAND_TXN_ACT, "{'xid':'x','act':'skip','by':'ann','reason':'r','branch':'b'}"},
+    {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','remark':'r'}"},
+    {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
+    {COMMAND_TOPIC_REMOVE, "{'topic':'t'}"},
     {COMMAND_FREEZE, "{'xid':'x','resource':'account:7','mode':'shared','waitMs':2000}"},
     {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7'}"},
 };

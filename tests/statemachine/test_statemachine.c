@@ -257,7 +257,9 @@ static void write_largest(struct codec_writer *w, const struct field *fields, bo
     codec_list(w, n);
     for (uint32_t i = 0; i < n; i++) {
         bool word = fields[i].kind == FIELD_TEXT && fields[i].max <= 32;
-        if (optional ? !word : (fields[i].flags & FIELD_REQUIRED) != 0)
+        bool own = (fields[i].flags & FIELD_INTERNAL) != 0; /* no door takes it */
+        bool required = (fields[i].flags & FIELD_REQUIRED) != 0;
+        if (!own && (required || (optional && !word)))
             write_value(w, &fields[i], optional);
         else
             codec_nil(w);
