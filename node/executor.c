@@ -11,19 +11,14 @@
 #include "executor.h"
 
 #include <assert.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "assent/error.h"
 #include "executor_private.h"
 
-#define KNOWN_MAX       8192u /* pieces of work in memory: under way, waiting for a slot or for their report */
-#define PASS_STEPS      512u  /* index steps per loop turn */
-#define REPORT_RETRY_MS 20u
-
-static void wake_in(struct executor *ex, uint64_t ms);
+#define KNOWN_MAX  8192u /* pieces of work in memory: under way, waiting for a slot or for their report */
+#define PASS_STEPS 512u  /* index steps per loop turn */
 
 /* ---- the table of known work ---- */
 
@@ -43,24 +38,9 @@ static struct call **table_slot(struct executor *ex, struct assent_bytes xid, st
     return slot;
 }
 
-static struct assent_bytes call_xid(const struct call *c)
-{
-    return (struct assent_bytes){c->key + c->xid_at, c->xid_size};
-}
-
-static struct assent_bytes call_branch(const struct call *c)
-{
-    return (struct assent_bytes){c->key + c->branch_at, c->branch_size};
-}
-
-static bool is_saga(enum sm_op op)
-{
-    return op == SM_OP_ACTION || op == SM_OP_COMPENSATE;
-}
-
 /* ---- one call ---- */
 
-static void call_free(struct call *c)
+void call_free(struct call *c)
 {
     struct executor *ex = c->ex;
     struct call **slot = table_slot(ex, call_xid(c), call_branch(c), c->op);
@@ -98,165 +78,6 @@ static struct call *call_new(struct executor *ex, struct call **slot, const stru
     *slot = c;
     ex->known++;
     return c;
-}
-
-static int64_t monotonic_us(void)
-{
-    return (int64_t)(uv_hrtime() / 1000);
-}
-
-/* The proposal was not taken; it is made again a little later. */
-static void call_unreported(struct call *c)
-{
-    struct executor *ex = c->ex;
-    c->state = CALL_UNREPORTED;
-    c->queue_next = ex->unreported;
-    if (ex->unreported == NULL)
-        ex->report_again_ms = uv_now(ex->config.loop) + REPORT_RETRY_MS;
-    ex->unreported = c;
-    wake_in(ex, REPORT_RETRY_MS);
-}
-
-/* Propose what came of the call. */
-static void call_report(struct call *c)
-{
-    static const struct command_session none = {.kind = SESSION_NONE};
-    struct executor *ex = c->ex;
-    codec_writer_reset(&ex->report);
-    bool saga = is_saga(c->op);
-    command_begin(&ex->report, COMMAND_BRANCH_REPORT, &none, saga ? 7 : 6);
-    codec_text(&ex->report, call_xid(c));
-    codec_text(&ex->report, call_branch(c));
-    codec_uint(&ex->report, c->op);
-    codec_uint(&ex->report, c->attempt);
-    codec_bool(&ex->report, c->outcome == SM_OUTCOME_SUCCESS);
-    codec_cstr(&ex->report, c->error);
-    if (saga)
-        codec_uint(&ex->report, c->outcome);
-    c->state = CALL_REPORTING;
-    ex->metrics.reporting++;
-    if (ex->config.propose(ex->config.data, codec_written(&ex->report), c) == ASSENT_OK)
-        return;
-    ex->metrics.reporting--;
-    call_unreported(c);
-}
-
-static void call_finished(struct call *c, enum sm_outcome outcome, const char *error)
-{
-    struct executor *ex = c->ex;
-    struct host *h = c->host;
-    int64_t took_us = monotonic_us() - c->started_us;
-    uint32_t bucket = 0;
-    while (bucket < EXECUTOR_BUCKETS && took_us > (1000ll << bucket))
-        bucket++;
-    ex->metrics.latency[bucket]++;
-    ex->metrics.latency_sum_us += (uint64_t)(took_us > 0 ? took_us : 0);
-    ex->metrics.calls++;
-    ex->metrics.in_flight--;
-    c->outcome = outcome;
-    snprintf(c->error, sizeof(c->error), "%s", error);
-    c->host = NULL;
-    h->calling--;
-    host_update(ex, h);
-    if (outcome != SM_OUTCOME_SUCCESS) {
-        ex->metrics.failures++;
-        struct executor_failure f = {call_xid(c), call_branch(c), sm_op_name(c->op), c->error, c->attempt};
-        if (ex->config.failed != NULL)
-            ex->config.failed(ex->config.data, &f);
-    }
-    call_report(c);
-    wake_in(ex, 0); /* a slot is free */
-}
-
-/* What an answer means.  A saga's participant says more than yes and no; the first rule that fits wins (DTM's
- * order): 425, 202 or ONGOING in the body; 409 or FAILURE in the body; 2xx; anything else is unknown. */
-static enum sm_outcome classify(const struct caller_call *http, enum sm_op op, int status, const char *error)
-{
-    if (is_saga(op) && status != 0) {
-        if (status == 425 || status == 202 || caller_answer_has(http, "ONGOING"))
-            return SM_OUTCOME_ONGOING;
-        if (status == 409 || caller_answer_has(http, "FAILURE"))
-            return SM_OUTCOME_FAILURE;
-    }
-    return error[0] == 0 ? SM_OUTCOME_SUCCESS : SM_OUTCOME_ERROR;
-}
-
-static void on_called(struct caller_call *http, int status, const char *error)
-{
-    struct call *c = http->data;
-    char text[CALLER_ERROR_BYTES_MAX];
-    enum sm_outcome outcome = classify(http, c->op, status, error);
-    if (outcome != SM_OUTCOME_SUCCESS && error[0] == 0) { /* 2xx, but its body says otherwise */
-        caller_answer_text(http, status, text, sizeof(text));
-        error = text;
-    }
-    c->http = NULL;
-    call_finished(c, outcome, error);
-    free(http);
-}
-
-static bool trace_ok(struct assent_bytes text)
-{
-    for (size_t i = 0; i < text.size; i++)
-        if (text.base[i] < ' ' || text.base[i] >= 0x7f)
-            return false;
-    return text.size > 0;
-}
-
-static struct assent_bytes bytes_of(const char *text)
-{
-    return (struct assent_bytes){(const uint8_t *)text, strlen(text)};
-}
-
-/* Start the call of loaded work; takes a slot of its host. */
-static void call_start(struct call *c, struct host *h, const struct sm_work *work)
-{
-    struct executor *ex = c->ex;
-    struct caller_header headers[CALLER_HEADERS_MAX];
-    char token[24], attempt[16];
-    uint32_t n = 0;
-    snprintf(token, sizeof(token), "%llu", (unsigned long long)work->token);
-    snprintf(attempt, sizeof(attempt), "%u", (unsigned)work->attempt);
-    headers[n++] = (struct caller_header){bytes_of("Assent-Xid"), work->xid};
-    headers[n++] = (struct caller_header){bytes_of("Assent-Branch"), work->branch};
-    headers[n++] = (struct caller_header){bytes_of("Assent-Op"), bytes_of(sm_op_name(work->op))};
-    headers[n++] = (struct caller_header){bytes_of("Assent-Token"), bytes_of(token)};
-    headers[n++] = (struct caller_header){bytes_of("Assent-Attempt"), bytes_of(attempt)};
-    if (trace_ok(work->traceparent))
-        headers[n++] = (struct caller_header){bytes_of("traceparent"), work->traceparent};
-    struct assent_bytes rest = work->headers;
-    bool content_type = false;
-    while (n + 1 < CALLER_HEADERS_MAX && sm_work_header(&rest, &headers[n].name, &headers[n].value)) {
-        content_type =
-            content_type || (headers[n].name.size == 12 &&
-                             strncasecmp((const char *)headers[n].name.base, "content-type", 12) == 0);
-        n++;
-    }
-    if (!content_type)
-        headers[n++] = (struct caller_header){bytes_of("Content-Type"), bytes_of("application/json")};
-    struct caller_request request = {
-        .url = work->url,
-        .body = work->payload,
-        .headers = headers,
-        .n_headers = n,
-        .timeout_ms = work->timeout_ms > 0 ? work->timeout_ms : ex->config.timeout_ms,
-    };
-    c->attempt = work->attempt;
-    c->host = h;
-    c->state = CALL_CALLING;
-    c->started_us = monotonic_us();
-    h->calling++;
-    ex->metrics.in_flight++;
-    c->http = calloc(1, sizeof(*c->http));
-    assert(c->http != NULL);
-    c->http->data = c;
-    int rv = caller_post(ex->caller, c->http, &request, on_called);
-    if (rv == ASSENT_OK)
-        return;
-    free(c->http);
-    c->http = NULL;
-    call_finished(c, SM_OUTCOME_ERROR,
-                  rv == ASSENT_INVALID ? "the call cannot be made: bad URL or header" : "out of memory");
 }
 
 /* ---- planning ---- */
@@ -341,21 +162,9 @@ static void pass(struct executor *ex)
     sm_work_end(sm, &ex->place);
 }
 
-static void report_again(struct executor *ex)
-{
-    struct call *c = ex->unreported;
-    ex->unreported = NULL;
-    while (c != NULL) {
-        struct call *next = c->queue_next;
-        ex->metrics.reports_retried++;
-        call_report(c);
-        c = next;
-    }
-}
-
 static void on_wake(uv_timer_t *timer);
 
-static void wake_in(struct executor *ex, uint64_t ms)
+void wake_in(struct executor *ex, uint64_t ms)
 {
     if (ex->running && (!uv_is_active((uv_handle_t *)&ex->timer) || uv_timer_get_due_in(&ex->timer) > ms))
         uv_timer_start(&ex->timer, on_wake, ms, 0);
@@ -492,43 +301,10 @@ static void on_caller_closed(void *data)
     maybe_free(ex);
 }
 
-/* The timer goes when the last outcome has come; its callback, on a later turn, frees the executor, so that
- * whoever tells an outcome may go on using it. */
-static void close_when_idle(struct executor *ex)
+void close_when_idle(struct executor *ex)
 {
     if (ex->closing && ex->known == 0 && !uv_is_closing((uv_handle_t *)&ex->timer))
         uv_close((uv_handle_t *)&ex->timer, on_timer_closed);
-}
-
-/* An operating error: the report may not have been applied. */
-static bool report_not_applied(int code)
-{
-    switch (code) {
-    case ASSENT_OK:
-    case ASSENT_MALFORMED:
-    case ASSENT_INVALID:
-    case ASSENT_TOO_LARGE:
-        return false;
-    default:
-        return code < ASSENT_NOT_FOUND; /* refusals begin there */
-    }
-}
-
-void executor_reported(struct executor *ex, void *ticket, int code)
-{
-    struct call *c = ticket;
-    assert(c->ex == ex && c->state == CALL_REPORTING);
-    ex->metrics.reporting--;
-    if (ex->running && report_not_applied(code)) {
-        call_unreported(c);
-        return;
-    }
-    if (ex->running && code != ASSENT_OK) { /* refused: the work may stand there still, in another form */
-        ex->pass_from_us = 0;
-        ex->dirty = true;
-    }
-    call_free(c);
-    close_when_idle(ex);
 }
 
 void executor_close(struct executor *ex, void (*cb)(void *data), void *data)

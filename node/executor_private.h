@@ -1,4 +1,9 @@
-/* What executor.c and host.c share: the pieces of work in memory and the hosts they wait for. */
+/* What the files of the executor share: the pieces of work in memory and the hosts they wait for.
+ *
+ *   executor.c         which due work is known, who is called when
+ *   executor_call.c    one call, until it has its outcome
+ *   executor_report.c  outcomes on their way into the log
+ *   host.c             queues by host and port */
 #ifndef NODE_EXECUTOR_PRIVATE_H
 #define NODE_EXECUTOR_PRIVATE_H
 
@@ -12,6 +17,7 @@
 
 #define TABLE_SIZE      16384u
 #define HOST_TABLE_SIZE 1024u
+#define REPORT_RETRY_MS 20u
 static_assert((TABLE_SIZE & (TABLE_SIZE - 1)) == 0 && (HOST_TABLE_SIZE & (HOST_TABLE_SIZE - 1)) == 0,
               "masks");
 
@@ -76,6 +82,43 @@ static inline uint32_t hash_bytes(uint32_t h, const void *data, size_t size)
         h = (h ^ p[i]) * 16777619u;
     return h;
 }
+
+static inline struct assent_bytes call_xid(const struct call *c)
+{
+    return (struct assent_bytes){c->key + c->xid_at, c->xid_size};
+}
+
+static inline struct assent_bytes call_branch(const struct call *c)
+{
+    return (struct assent_bytes){c->key + c->branch_at, c->branch_size};
+}
+
+static inline bool is_saga(enum sm_op op)
+{
+    return op == SM_OP_ACTION || op == SM_OP_COMPENSATE;
+}
+
+/* ---- executor.c: due work and time ---- */
+
+/* Look again in `ms` milliseconds at the latest. */
+void wake_in(struct executor *ex, uint64_t ms);
+/* Forget a piece of work that is in no queue. */
+void call_free(struct call *c);
+/* The timer goes when the last outcome has come; its callback, on a later turn, frees the executor, so that
+ * whoever tells an outcome may go on using it. */
+void close_when_idle(struct executor *ex);
+
+/* ---- executor_call.c ---- */
+
+/* Start the call of loaded work; takes a slot of its host. */
+void call_start(struct call *c, struct host *h, const struct sm_work *work);
+
+/* ---- executor_report.c ---- */
+
+/* Propose what came of the call: its outcome and error. */
+void call_report(struct call *c);
+/* Propose again what was not taken. */
+void report_again(struct executor *ex);
 
 /* ---- host.c: who is called next, hosts taking turns ---- */
 
