@@ -278,29 +278,34 @@ int assent_guard_enter(const struct assent_guard_store *store, void *db, struct 
 
 /* ---- the guard row: clocks-and-commit 3.3 */
 
-enum guard_class { CLASS_TRY, CLASS_CONFIRM, CLASS_CANCEL, CLASS_NR };
-
-static enum guard_class class_of(const char *op)
+enum assent_guard_class assent_guard_class_of(const char *op)
 {
-    static const char *const rows[CLASS_NR][3] = {
+    static const char *const rows[ASSENT_GUARD_CLASS_NR][3] = {
         {"try", "action", "prepare"}, {"confirm", "commit", "commit"}, {"cancel", "compensate", "rollback"}};
-    for (int c = 0; c < CLASS_NR; c++) {
+    for (int c = 0; c < ASSENT_GUARD_CLASS_NR; c++) {
         for (int i = 0; i < 3; i++) {
             if (strcmp(op, rows[c][i]) == 0)
-                return (enum guard_class)c;
+                return (enum assent_guard_class)c;
         }
     }
-    return CLASS_NR;
+    return ASSENT_GUARD_CLASS_NR;
 }
 
 /* What a call means to a row that is there. */
-static const uint8_t guard_verdicts[][CLASS_NR] = {
+static const uint8_t guard_verdicts[][ASSENT_GUARD_CLASS_NR] = {
     /*                         try                   confirm                 cancel */
     [ASSENT_GUARD_TRIED] = {ASSENT_GUARD_DUPLICATE, ASSENT_GUARD_RUN, ASSENT_GUARD_RUN},
     [ASSENT_GUARD_CONFIRMED] = {ASSENT_GUARD_DUPLICATE, ASSENT_GUARD_DUPLICATE, ASSENT_GUARD_CONFLICT},
     [ASSENT_GUARD_CANCELLED] = {ASSENT_GUARD_LATE, ASSENT_GUARD_CONFLICT, ASSENT_GUARD_DUPLICATE},
     [ASSENT_GUARD_TOMBSTONE] = {ASSENT_GUARD_LATE, ASSENT_GUARD_CONFLICT, ASSENT_GUARD_DUPLICATE},
 };
+
+enum assent_guard_verdict assent_guard_verdict_of(enum assent_guard_state state,
+                                                  enum assent_guard_class class)
+{
+    assert(state >= ASSENT_GUARD_TRIED && state <= ASSENT_GUARD_TOMBSTONE && class < ASSENT_GUARD_CLASS_NR);
+    return (enum assent_guard_verdict)guard_verdicts[state][class];
+}
 
 static bool row_ok(const struct assent_guard_row *row, struct assent_guard_result *result)
 {
@@ -312,7 +317,7 @@ static bool row_ok(const struct assent_guard_row *row, struct assent_guard_resul
 
 /* The row is locked: judge the call, move the row. */
 static int branch_move(const struct assent_guard_store *store, void *db, const struct assent_guard_call *call,
-                       enum guard_class class, const struct assent_guard_row *row,
+                       enum assent_guard_class class, const struct assent_guard_row *row,
                        struct assent_guard_result *result)
 {
     if (!row_ok(row, result))
@@ -321,10 +326,10 @@ static int branch_move(const struct assent_guard_store *store, void *db, const s
         result->verdict = ASSENT_GUARD_STALE;
         return ASSENT_OK;
     }
-    enum assent_guard_verdict verdict = (enum assent_guard_verdict)guard_verdicts[row->state][class];
+    enum assent_guard_verdict verdict = assent_guard_verdict_of(row->state, class);
     enum assent_guard_state state = row->state;
     if (verdict == ASSENT_GUARD_RUN)
-        state = class == CLASS_CONFIRM ? ASSENT_GUARD_CONFIRMED : ASSENT_GUARD_CANCELLED;
+        state = class == ASSENT_GUARD_CLASS_CONFIRM ? ASSENT_GUARD_CONFIRMED : ASSENT_GUARD_CANCELLED;
     uint64_t token = call->token > row->token ? call->token : row->token;
     int rc = ASSENT_OK;
     if (state != row->state || token != row->token)
@@ -348,28 +353,30 @@ static int branch_check(const struct assent_guard_call *call, struct assent_guar
 int assent_guard_branch(const struct assent_guard_store *store, void *db,
                         const struct assent_guard_call *call, struct assent_guard_result *result)
 {
-    enum guard_class class = class_of(call->op);
+    enum assent_guard_class class = assent_guard_class_of(call->op);
     int rc = branch_check(call, result);
     if (rc != ASSENT_OK)
         return rc;
-    if (class == CLASS_NR || !store->open(db)) {
+    if (class == ASSENT_GUARD_CLASS_NR || !store->open(db)) {
         snprintf(result->detail, sizeof result->detail, "%s",
-                 class == CLASS_NR ? "the guard row does not know this operation" : "no transaction is open");
+                 class == ASSENT_GUARD_CLASS_NR ? "the guard row does not know this operation"
+                                                : "no transaction is open");
         return ASSENT_INVALID;
     }
     struct assent_guard_row row = {.found = false};
-    if (class == CLASS_CONFIRM) /* never makes a row */
+    if (class == ASSENT_GUARD_CLASS_CONFIRM) /* never makes a row */
         rc = store->lock(db, call, &row, result);
     else
-        rc = store->put(db, call, class == CLASS_TRY ? ASSENT_GUARD_TRIED : ASSENT_GUARD_TOMBSTONE, &row,
+        rc = store->put(db, call,
+                        class == ASSENT_GUARD_CLASS_TRY ? ASSENT_GUARD_TRIED : ASSENT_GUARD_TOMBSTONE, &row,
                         result);
     if (rc != ASSENT_OK)
         return rc;
     if (row.found)
         return branch_move(store, db, call, class, &row, result);
-    result->verdict = class == CLASS_TRY       ? ASSENT_GUARD_RUN
-                      : class == CLASS_CONFIRM ? ASSENT_GUARD_NO_TRY
-                                               : ASSENT_GUARD_EMPTY;
+    result->verdict = class == ASSENT_GUARD_CLASS_TRY       ? ASSENT_GUARD_RUN
+                      : class == ASSENT_GUARD_CLASS_CONFIRM ? ASSENT_GUARD_NO_TRY
+                                                            : ASSENT_GUARD_EMPTY;
     return ASSENT_OK;
 }
 

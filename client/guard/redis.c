@@ -43,6 +43,39 @@ static const char prepared_script[] = "local own = redis.call('GET', KEYS[1])\n"
                                       "if own == 'rollback' then return 'ABORTED' end\n"
                                       "return 'COMMITTED'\n";
 
+/* The guard row.  KEYS: the row, the caller's key.  ARGV: class (0 try, 1 confirm, 2 cancel), token, ttl (0:
+ * none), the caller's argument, then what the call means to a row in state 1, 2, 3, 4.  Tokens are compared
+ * as decimal texts: Lua's numbers end at 2^53. */
+static const char branch_head[] =
+    "local row = redis.call('HMGET', KEYS[1], 'state', 'token')\n"
+    "local state, seen = row[1], row[2] or '0'\n"
+    "local function older(a, b) return #a < #b or (#a == #b and a < b) end\n"
+    "local function put(s)\n"
+    "  redis.call('HSET', KEYS[1], 'state', s, 'token', older(seen, ARGV[2]) and ARGV[2] or seen)\n"
+    "  if ARGV[3] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[3]) end\n"
+    "end\n"
+    "if not state and ARGV[1] == '1' then return 'NO_TRY' end\n"
+    "if not state and ARGV[1] == '2' then put('4') return 'EMPTY' end\n"
+    "if state and ARGV[2] ~= '0' and older(ARGV[2], seen) then return 'STALE' end\n"
+    "local means = 'RUN'\n"
+    "if state then means = ARGV[4 + (tonumber(state) or 9)] end\n"
+    "if not means then return 'CORRUPT' end\n"
+    "if means ~= 'RUN' then put(state) return means end\n"
+    "local function effect(key, arg)\n";
+static const char branch_tail[] = "\nend\n"
+                                  "local said = effect(KEYS[2], ARGV[4])\n"
+                                  "if said == 'FAILURE' then return 'REFUSED' end\n"
+                                  "put(tostring(tonumber(ARGV[1]) + 1))\n"
+                                  "return 'RUN'\n";
+static const char outcome_script[] = "local state = redis.call('HGET', KEYS[1], 'state')\n"
+                                     "if not state then\n"
+                                     "  redis.call('HSET', KEYS[1], 'state', '4', 'token', '0')\n"
+                                     "  if ARGV[1] ~= '0' then redis.call('EXPIRE', KEYS[1], ARGV[1]) end\n"
+                                     "  state = '4'\n"
+                                     "end\n"
+                                     "if state == '1' or state == '2' then return 'COMMITTED' end\n"
+                                     "return 'ABORTED'\n";
+
 /* First words of Redis's error replies. */
 static const struct {
     const char *word;
@@ -173,6 +206,70 @@ int assent_guard_redis_prepared(struct redisContext *redis, const struct assent_
     snprintf(ttl, sizeof ttl, "%" PRIu32, ttl_s);
     const char *argv[] = {"EVAL", prepared_script, "1", own, ttl};
     int rc = eval(redis, (int)(sizeof argv / sizeof argv[0]), argv, word, result);
+    if (rc == ASSENT_OK)
+        result->outcome = strcmp(word, "COMMITTED") == 0 ? ASSENT_GUARD_COMMITTED : ASSENT_GUARD_ABORTED;
+    return rc;
+}
+
+/* ---- the guard row */
+
+#define ROW_BYTES (ASSENT_GUARD_TABLE_MAX + 2 * (ASSENT_GUARD_ID_BYTES_MAX + 1) + 2)
+
+static int row_make(char to[ROW_BYTES], const struct assent_guard_call *call,
+                    struct assent_guard_result *result)
+{
+    const char *table = call->table != NULL ? call->table : ASSENT_GUARD_BRANCH_TABLE;
+    memset(result, 0, sizeof *result);
+    if (!assent_guard_table_ok(table)) {
+        snprintf(result->detail, sizeof result->detail, "bad name of a table");
+        return ASSENT_INVALID;
+    }
+    snprintf(to, ROW_BYTES, "%s:%s:%s", table, call->gid, call->branch);
+    return call->token > (uint64_t)INT64_MAX ? ASSENT_TOO_LARGE : ASSENT_OK;
+}
+
+int assent_guard_redis_branch(struct redisContext *redis, const struct assent_guard_call *call,
+                              const char *lua, const char *key, const char *arg, uint32_t ttl_s,
+                              struct assent_guard_result *result)
+{
+    char row[ROW_BYTES], class_text[16], token[24], ttl[16], word[16];
+    int rc = row_make(row, call, result);
+    enum assent_guard_class class = assent_guard_class_of(call->op);
+    if (rc != ASSENT_OK)
+        return rc;
+    if (lua == NULL || key == NULL || arg == NULL || class == ASSENT_GUARD_CLASS_NR)
+        return ASSENT_INVALID;
+    snprintf(class_text, sizeof class_text, "%d", (int)class);
+    snprintf(token, sizeof token, "%" PRIu64, call->token);
+    snprintf(ttl, sizeof ttl, "%" PRIu32, ttl_s);
+    size_t size = sizeof branch_head + strlen(lua) + sizeof branch_tail;
+    char *script = malloc(size);
+    if (script == NULL)
+        return ASSENT_NOMEM;
+    snprintf(script, size, "%s%s%s", branch_head, lua, branch_tail);
+    const char *argv[9 + ASSENT_GUARD_TOMBSTONE] = {"EVAL",     script, "2", row, key,
+                                                    class_text, token,  ttl, arg};
+    for (int s = ASSENT_GUARD_TRIED; s <= ASSENT_GUARD_TOMBSTONE; s++)
+        argv[8 + s] = assent_guard_verdict_name(assent_guard_verdict_of((enum assent_guard_state)s, class));
+    rc = eval(redis, (int)(sizeof argv / sizeof argv[0]), argv, word, result);
+    free(script);
+    if (rc == ASSENT_OK && strcmp(word, "CORRUPT") == 0) {
+        snprintf(result->detail, sizeof result->detail, "guard row with an unknown state");
+        return ASSENT_CORRUPT;
+    }
+    return rc == ASSENT_OK ? verdict_of(word, result) : rc;
+}
+
+int assent_guard_redis_outcome(struct redisContext *redis, const struct assent_guard_call *call,
+                               uint32_t ttl_s, struct assent_guard_result *result)
+{
+    char row[ROW_BYTES], ttl[16], word[16];
+    int rc = row_make(row, call, result);
+    if (rc != ASSENT_OK)
+        return rc;
+    snprintf(ttl, sizeof ttl, "%" PRIu32, ttl_s);
+    const char *argv[] = {"EVAL", outcome_script, "1", row, ttl};
+    rc = eval(redis, (int)(sizeof argv / sizeof argv[0]), argv, word, result);
     if (rc == ASSENT_OK)
         result->outcome = strcmp(word, "COMMITTED") == 0 ? ASSENT_GUARD_COMMITTED : ASSENT_GUARD_ABORTED;
     return rc;

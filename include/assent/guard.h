@@ -163,7 +163,7 @@ int assent_guard_mariadb_outcome(struct st_mysql *conn, const struct assent_guar
 int assent_guard_mariadb_prepared(struct st_mysql *conn, const struct assent_guard_call *call,
                                   uint32_t wait_ms, struct assent_guard_result *result);
 
-/* ---- Redis (assent-guard-redis): barrier only.  Guard and effect are one script, hence one atomic step.
+/* ---- Redis (assent-guard-redis).  Guard and effect are one script, hence one atomic step.
  * Keys "<gid>-<branch>-<op>-<barrier id>" as DTM's.  They expire after `ttl_s` seconds: longer than any
  * transaction may take.  In a Redis Cluster the keys fall on several slots: ASSENT_UNSUPPORTED. */
 
@@ -181,7 +181,29 @@ int assent_guard_redis_eval(struct redisContext *redis, struct assent_guard_call
 int assent_guard_redis_prepared(struct redisContext *redis, const struct assent_guard_call *call,
                                 uint32_t ttl_s, struct assent_guard_result *result);
 
+/* Guard row: the effect as of eval, judged by the row of (gid, branch) and its token.  The row is the hash
+ * "<table>:<gid>:<branch>" (table: `call->table`, else assent_branch) with fields state and token. `ttl_s` 0:
+ * it is kept; else it must outlive every call and every question. */
+int assent_guard_redis_branch(struct redisContext *redis, const struct assent_guard_call *call,
+                              const char *lua, const char *key, const char *arg, uint32_t ttl_s,
+                              struct assent_guard_result *result);
+/* Did phase one of (gid, branch) run by the former, and does it stand?  A missing row is barred by a
+ * tombstone first.  Never UNDECIDED: a script has no state in between. */
+int assent_guard_redis_outcome(struct redisContext *redis, const struct assent_guard_call *call,
+                               uint32_t ttl_s, struct assent_guard_result *result);
+
 /* ---- another database: fill the table, call the logic */
+
+enum assent_guard_class {
+    ASSENT_GUARD_CLASS_TRY,
+    ASSENT_GUARD_CLASS_CONFIRM,
+    ASSENT_GUARD_CLASS_CANCEL,
+    ASSENT_GUARD_CLASS_NR /* an operation the guard row does not know */
+};
+enum assent_guard_class assent_guard_class_of(const char *op);
+/* What a call of a class means to a guard row in a state. */
+enum assent_guard_verdict assent_guard_verdict_of(enum assent_guard_state state,
+                                                  enum assent_guard_class class_);
 
 struct assent_guard_barrier {
     const char *table, *trans_type, *gid, *branch, *op, *barrier_id, *reason;

@@ -160,6 +160,86 @@ static void any_effect_runs_once_and_may_refuse(void **state)
     assert_int_equal(number(a, "SCARD seats"), 1);
 }
 
+static enum assent_guard_verdict row(const char *gid, const char *op, uint64_t token, const char *amount)
+{
+    static const char lua[] = "if redis.call('INCRBY', key, arg) < 0 then redis.call('DECRBY', key, arg) "
+                              "return 'FAILURE' end";
+    struct assent_guard_call call;
+    struct assent_guard_result result;
+    assert_int_equal(assent_guard_call_init(&call, "tcc", gid, "01", op), ASSENT_OK);
+    call.token = token;
+    int rc = assent_guard_redis_branch(a, &call, lua, "balance", amount, 0, &result);
+    if (rc != ASSENT_OK)
+        fail_msg("%d: %s", rc, result.detail);
+    return result.verdict;
+}
+
+static enum assent_guard_outcome outcome(const char *gid)
+{
+    struct assent_guard_call call;
+    struct assent_guard_result result;
+    assert_int_equal(assent_guard_call_init(&call, "tcc", gid, "01", "try"), ASSENT_OK);
+    assert_int_equal(assent_guard_redis_outcome(b, &call, 0, &result), ASSENT_OK);
+    return result.outcome;
+}
+
+/* One call a line, in the order it comes; `balance` afterwards. */
+static void a_guard_row_judges_every_order_of_calls(void **state)
+{
+    static const struct {
+        const char *gid, *op;
+        uint64_t token;
+        const char *amount;
+        enum assent_guard_verdict says;
+        long long balance;
+    } rows[] = {
+        {"c", "try", 10, "-30", ASSENT_GUARD_RUN, 70},
+        {"c", "try", 10, "-30", ASSENT_GUARD_DUPLICATE, 70},
+        {"c", "confirm", 20, "0", ASSENT_GUARD_RUN, 70},
+        {"c", "confirm", 20, "0", ASSENT_GUARD_DUPLICATE, 70},
+        {"c", "cancel", 30, "30", ASSENT_GUARD_CONFLICT, 70},
+        {"x", "try", 10, "-30", ASSENT_GUARD_RUN, 40},
+        {"x", "cancel", 9007199254740993, "30", ASSENT_GUARD_RUN, 70},
+        {"x", "cancel", 9007199254740992, "30", ASSENT_GUARD_STALE, 70}, /* one less: beyond Lua's numbers */
+        {"x", "cancel", 9007199254740993, "30", ASSENT_GUARD_DUPLICATE, 70},
+        {"x", "try", 9007199254740993, "-30", ASSENT_GUARD_LATE, 70},
+        {"x", "confirm", 9007199254740994, "0", ASSENT_GUARD_CONFLICT, 70},
+        {"e", "confirm", 5, "0", ASSENT_GUARD_NO_TRY, 70},
+        {"e", "cancel", 5, "30", ASSENT_GUARD_EMPTY, 70},
+        {"e", "try", 5, "-30", ASSENT_GUARD_LATE, 70},
+        {"r", "try", 5, "-71", ASSENT_GUARD_REFUSED, 70},
+        {"r", "cancel", 6, "71", ASSENT_GUARD_EMPTY, 70},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        enum assent_guard_verdict said = row(rows[i].gid, rows[i].op, rows[i].token, rows[i].amount);
+        if (said != rows[i].says || number(a, "GET balance") != rows[i].balance)
+            fail_msg("row %zu: %s", i, assent_guard_verdict_name(said));
+    }
+    assert_int_equal(outcome("c"), ASSENT_GUARD_COMMITTED);
+    assert_int_equal(outcome("x"), ASSENT_GUARD_ABORTED);
+    assert_int_equal(outcome("e"), ASSENT_GUARD_ABORTED);
+}
+
+static void asking_for_an_outcome_bars_a_late_try(void **state)
+{
+    (void)state;
+    assert_int_equal(outcome("late"), ASSENT_GUARD_ABORTED);
+    assert_int_equal(row("late", "try", 7, "-30"), ASSENT_GUARD_LATE);
+    assert_int_equal(number(a, "GET balance"), 100);
+    number(a, "HSET assent_branch:bad:01 state 9 token 0");
+    struct assent_guard_call call;
+    struct assent_guard_result result;
+    assert_int_equal(assent_guard_call_init(&call, "tcc", "bad", "01", "try"), ASSENT_OK);
+    assert_int_equal(assent_guard_redis_branch(a, &call, "", "balance", "", 0, &result), ASSENT_CORRUPT);
+    call.table = "no table";
+    assert_int_equal(assent_guard_redis_branch(a, &call, "", "balance", "", 0, &result), ASSENT_INVALID);
+    call.table = "own";
+    assert_int_equal(assent_guard_redis_branch(a, &call, "", "balance", "", 60, &result), ASSENT_OK);
+    long long ttl = number(a, "TTL own:bad:01");
+    assert_true(ttl > 0 && ttl <= 60);
+}
+
 static void errors_are_told_apart(void **state)
 {
     (void)state;
@@ -217,6 +297,8 @@ int main(void)
         CLAIM(the_keys_are_those_of_dtm_and_expire),
         CLAIM(a_message_is_committed_or_never_will_be),
         CLAIM(any_effect_runs_once_and_may_refuse),
+        CLAIM(a_guard_row_judges_every_order_of_calls),
+        CLAIM(asking_for_an_outcome_bars_a_late_try),
         CLAIM(errors_are_told_apart),
         CLAIM(a_confirm_by_two_connections_at_once_has_one_effect),
     };
