@@ -104,10 +104,11 @@ void bench_print(const struct bench_options *o, const char *what, const struct b
 /* ---- command line ---- */
 
 static const char usage[] =
-    "usage: assent-bench http|native|tso|failover|idle|all [options]\n"
+    "usage: assent-bench http|native|tso|txn|failover|idle|all [options]\n"
     "  http      HTTP/1.1 keep-alive load on --endpoints (HTTP addresses)\n"
     "  native    pipelined commands on --endpoints (native addresses)\n"
     "  tso       strict timestamps through libassent on --endpoints (native addresses)\n"
+    "  txn       whole transactions of --op against a participant, on a cluster of our own\n"
     "  failover  start a cluster, kill -9 its leader --kills times, time to the first write elsewhere\n"
     "  idle      start a cluster, resident memory of its nodes after --duration of silence\n"
     "  all       start a cluster and print the table of figures with targets, --runs each\n"
@@ -116,7 +117,8 @@ static const char usage[] =
     "  --spread           use all endpoints, not the leader's alone (http)\n"
     "  --connections N    default 64 (native: 1)\n"
     "  --pipeline N       unanswered commands in all (native), waiting callers (tso); default 1024\n"
-    "  --op NAME          http: tick current sync sequence vector tso begin livez; native: tick current\n"
+    "  --op NAME          http: tick current sync sequence vector tso begin livez; native: tick current;\n"
+    "                     txn: saga saga-concurrent saga-empty message tcc xa\n"
     "  --count N          timestamps per call (tso); default 1\n"
     "  --duration S       seconds measured, default 5\n"
     "  --warmup S         seconds before that, default 1\n"
@@ -248,6 +250,20 @@ static void run_load(struct bench_options *o, const char *what, bool native,
     cluster_stop(c);
 }
 
+static int run_txn(struct bench_options *o)
+{
+    static struct txn_result t;
+    o->op = o->op != NULL ? o->op : "saga";
+    struct bench_cluster *c = cluster_start(o);
+    struct participant *p = participant_new();
+    participant_up(p);
+    bench_txn(o, c, p, &t);
+    bench_txn_print(o, &t);
+    participant_free(p);
+    cluster_stop(c);
+    return t.r.errors == 0 && t.entries <= bench_txn_entries_max(o->op) ? 0 : 1;
+}
+
 static int run_failover(const struct bench_options *o)
 {
     static struct bench_result r;
@@ -289,6 +305,8 @@ int main(int argc, char **argv)
         run_load(&o, command, native, native ? bench_native : bench_http);
     } else if (strcmp(command, "tso") == 0) {
         run_load(&o, command, true, bench_tso);
+    } else if (strcmp(command, "txn") == 0) {
+        rc = run_txn(&o);
     } else if (strcmp(command, "failover") == 0) {
         rc = run_failover(&o);
     } else if (strcmp(command, "idle") == 0) {

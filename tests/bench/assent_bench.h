@@ -106,6 +106,38 @@ bool cluster_wait_ready(struct bench_cluster *c, int node, uint32_t wait_ms);
 /* Resident memory of a node in bytes, all and without mapped files. */
 uint64_t cluster_resident(const struct bench_cluster *c, int node, uint64_t *anonymous);
 
+/* ---- a participant: a process of its own that answers every call with an empty 200 ---- */
+
+struct participant;
+/* Choose its address; it is down. */
+struct participant *participant_new(void);
+void participant_up(struct participant *p);
+/* Kill it; who calls is refused the connection. */
+void participant_down(struct participant *p);
+void participant_free(struct participant *p);
+const char *participant_address(const struct participant *p);
+pid_t participant_pid(const struct participant *p);
+/* Calls it has answered; those whose path begins with the number of `client`. */
+uint64_t participant_calls(const struct participant *p);
+uint32_t participant_calls_of(const struct participant *p, uint32_t client);
+
+/* ---- transactions: from the first request to the answer that says COMMITTED ---- */
+
+struct txn_result {
+    struct bench_result r;
+    /* Per finished transaction of the whole load, warm-up included: growth of the log's index, commands
+     * applied, and processor time of the leader, the two followers, the participant and the load itself. */
+    double entries, commands;
+    double leader_us, followers_us, participant_us, load_us;
+};
+/* `o->op` of `o->connections` clients, each one transaction at a time.  A transaction that is counted in `r`
+ * was seen COMMITTED; the coordinator's own counts are compared with that afterwards. */
+void bench_txn(const struct bench_options *o, struct bench_cluster *c, struct participant *p,
+               struct txn_result *out);
+void bench_txn_print(const struct bench_options *o, const struct txn_result *t);
+/* Entries that a transaction of this kind may cost at most when 64 clients share them. */
+double bench_txn_entries_max(const char *op);
+
 /* ---- the peer: three etcd members on free loopback ports, when the program is installed ---- */
 
 bool etcd_installed(void);

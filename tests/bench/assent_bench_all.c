@@ -65,21 +65,22 @@ static bool print_row(const struct bench_options *o, const char *what, double me
             "{\"figure\":\"%s\",\"unit\":\"%s\",\"target\":%g,\"measured\":%g,\"errors\":%llu,\"met\":%s}\n",
             what, unit, target, measured, (unsigned long long)errors, good ? "true" : "false");
     } else {
-        printf("| %-30s | %s %10.6g %-6s | %12.6g | %6llu | %-6s |\n", what, at_most ? "<=" : ">=", target,
+        printf("| %-36s | %s %10.6g %-6s | %12.6g | %6llu | %-6s |\n", what, at_most ? "<=" : ">=", target,
                unit, measured, (unsigned long long)errors, good ? "yes" : "NO");
     }
     return good;
 }
 
-static void print_peer_row(const struct bench_options *o, const char *what, double measured, const char *unit,
-                           uint64_t errors)
+/* A figure without a target: a peer's, or one to be read beside others. */
+static void print_plain_row(const struct bench_options *o, const char *what, double measured,
+                            const char *unit, uint64_t errors, const char *note)
 {
     if (o->json) {
-        printf("{\"peer\":\"%s\",\"unit\":\"%s\",\"measured\":%g,\"errors\":%llu}\n", what, unit, measured,
-               (unsigned long long)errors);
+        printf("{\"%s\":\"%s\",\"unit\":\"%s\",\"measured\":%g,\"errors\":%llu}\n",
+               note[0] != '\0' ? note : "figure", what, unit, measured, (unsigned long long)errors);
     } else {
-        printf("| %-30s |    %10s %-6s | %12.6g | %6llu | %-6s |\n", what, "", unit, measured,
-               (unsigned long long)errors, "peer");
+        printf("| %-36s |    %10s %-6s | %12.6g | %6llu | %-6s |\n", what, "", unit, measured,
+               (unsigned long long)errors, note);
     }
 }
 
@@ -161,6 +162,71 @@ static bool run_rows(const struct bench_options *o, struct bench_cluster *c)
     return good;
 }
 
+/* ---- transactions ---- */
+
+/* Every mode with 64 clients, two branches each where there are any. */
+static const struct txn_row {
+    const char *op, *what;
+    double per_second_min, p99_ms_max; /* 0: no target of its own */
+} txn_rows[] = {
+    {"saga", "saga, 2 calls, submit to COMMITTED", 4000, 60},
+    {"saga-empty", "saga, nothing to call", 12000, 0},
+    {"message", "message, 2 deliveries", 0, 0},
+    {"tcc", "TCC, begin, commit, 2 confirms", 0, 0},
+    {"xa", "XA, begin, commit, 2 commits", 0, 0},
+};
+
+static bool print_txn(const struct bench_options *o, const struct txn_row *row,
+                      const struct txn_result *results)
+{
+    double per_second[BENCH_RUNS_MAX], p99_ms[BENCH_RUNS_MAX], entries[BENCH_RUNS_MAX];
+    double commands[BENCH_RUNS_MAX];
+    uint64_t errors = 0;
+    char what[64];
+    bool good = true;
+    for (uint32_t i = 0; i < o->runs; i++) {
+        per_second[i] = results[i].r.per_second;
+        p99_ms[i] = value_of(&results[i].r, P99_MS);
+        entries[i] = results[i].entries;
+        commands[i] = results[i].commands;
+        errors += results[i].r.errors;
+    }
+    good &= print_row(o, row->what, median(per_second, o->runs), row->per_second_min, false, "/s", errors);
+    if (row->p99_ms_max > 0) {
+        snprintf(what, sizeof what, "%s, p99", row->op);
+        good &= print_row(o, what, median(p99_ms, o->runs), row->p99_ms_max, true, "ms p99", errors);
+    }
+    snprintf(what, sizeof what, "%s, entries each", row->op);
+    good &= print_row(o, what, median(entries, o->runs), bench_txn_entries_max(row->op), true, "", errors);
+    snprintf(what, sizeof what, "%s, commands each", row->op);
+    print_plain_row(o, what, median(commands, o->runs), "", errors, "");
+    return good;
+}
+
+static bool run_txn_rows(const struct bench_options *o, struct bench_cluster *c)
+{
+    static struct txn_result results[BENCH_RUNS_MAX];
+    bool good = true;
+    struct participant *p = participant_new();
+    participant_up(p);
+    for (size_t i = 0; i < sizeof txn_rows / sizeof txn_rows[0] && !bench_stopped(); i++) {
+        for (uint32_t run = 0; run < o->runs && !bench_stopped(); run++) {
+            struct bench_options load = *o;
+            load.op = txn_rows[i].op;
+            load.connections = 64;
+            bench_txn(&load, c, p, &results[run]);
+            if (o->verbose) {
+                bench_txn_print(&load, &results[run]);
+            }
+        }
+        if (!bench_stopped()) {
+            good &= print_txn(o, &txn_rows[i], results);
+        }
+    }
+    participant_free(p);
+    return good;
+}
+
 /* The same load on the peer; figures to stand beside ours, without a target. */
 static void print_peer(const struct bench_options *o)
 {
@@ -200,8 +266,8 @@ static void print_peer(const struct bench_options *o)
             errors += results[run].errors;
         }
         if (!bench_stopped()) {
-            print_peer_row(o, peer_rows[i].what, median(values, o->runs), figure_names[peer_rows[i].figure],
-                           errors);
+            print_plain_row(o, peer_rows[i].what, median(values, o->runs), figure_names[peer_rows[i].figure],
+                            errors, "peer");
         }
     }
     etcd_stop();
@@ -218,11 +284,13 @@ bool bench_all(const struct bench_options *o)
         printf("%u runs of %g s each, medians; default durability; HTTP/JSON, one replicated write per "
                "request\n\n",
                o->runs, o->seconds);
-        printf(
-            "| figure                         | target               |     measured | errors | met    |\n"
-            "|--------------------------------|----------------------|--------------|--------|--------|\n");
+        printf("| figure                               | target               |     measured | errors | met  "
+               "  |\n"
+               "|--------------------------------------|----------------------|--------------|--------|------"
+               "--|\n");
     }
     bool good = run_rows(o, c);
+    good &= run_txn_rows(o, c);
     if (!bench_stopped()) {
         bench_failover(o, c, &failover);
     }
