@@ -185,7 +185,7 @@ int branch_plan_check(struct apply *a, const struct codec_node *args, uint32_t o
 
 /* ---- the plan in the store ---- */
 
-enum { PLAN_FORMAT_OLD = 1, PLAN_FORMAT = 2, PROGRESS_FORMAT = 1, PROGRESS_FORMAT_SAGA = 2 };
+enum { PLAN_FORMAT_OLD = 1, PLAN_FORMAT = 2, PROGRESS_FORMAT_OLD = 1, PROGRESS_FORMAT = 2 };
 /* Bytes of the options behind the payload. */
 #define PLAN_OPTIONS (1 + 8 + 8 + 4 + 4 + 4 + 4)
 enum { BRANCH_KEY_PLAN = 1, BRANCH_KEY_PROGRESS = 2, BRANCH_KEY_NAME = 3, BRANCH_KEY_EDGES = 4 };
@@ -387,21 +387,6 @@ void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const s
         t->cancellable++;
 }
 
-void branch_plan_calls(struct apply *a, struct assent_bytes xid, const struct txn *t, enum sm_op op)
-{
-    uint32_t planned = 0;
-    for (uint32_t i = 0; i < t->branches; i++) {
-        struct branch_plan p;
-        bool there = branch_plan_load(a->txn, xid, i, &p);
-        assert(there);
-        if (p.url[op].size == 0)
-            continue;
-        work_put(a->txn, a->now_us, xid, p.name, op, 0, t->token, i);
-        planned++;
-    }
-    assert(planned == t->pending);
-}
-
 bool branch_remove_some(struct store_txn *store, struct assent_bytes xid, uint32_t rows)
 {
     struct store_key prefix;
@@ -427,11 +412,6 @@ bool branch_remove_some(struct store_txn *store, struct assent_bytes xid, uint32
 
 /* ---- progress and reports ---- */
 
-static enum sm_op decided_op(const struct txn *t)
-{
-    return t->status == TXN_COMMITTING || t->status == TXN_COMMITTED ? SM_OP_CONFIRM : SM_OP_CANCEL;
-}
-
 void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                           const struct txn *t, const struct branch_plan *plan, struct branch_progress *p)
 {
@@ -442,49 +422,50 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
     struct assent_bytes r;
     if (store_get(store, STORE_BRANCHES, key_bytes(&k), &r)) {
         uint64_t format = row_take_u8(&r);
-        assert(format == (t->mode == TXN_MODE_SAGA ? PROGRESS_FORMAT_SAGA : PROGRESS_FORMAT));
+        assert(format == PROGRESS_FORMAT || format == PROGRESS_FORMAT_OLD);
         p->status = (enum branch_status)row_take_u8(&r);
         p->attempts = row_take_u32(&r);
         p->next_due_us = (int64_t)row_take_u64(&r);
         p->finished_us = (int64_t)row_take_u64(&r);
         p->error = row_take_bytes(&r);
-        if (format == PROGRESS_FORMAT_SAGA) {
+        if (format == PROGRESS_FORMAT) {
             p->action = (enum sm_outcome)row_take_u8(&r);
             p->errors = row_take_u32(&r);
             p->waiting = row_take_u32(&r);
+        } else {
+            p->errors = p->attempts; /* calls that succeed are the last */
         }
         assert(r.size == 0);
         return;
     }
-    if (t->mode == TXN_MODE_SAGA)
+    if (t->mode == TXN_MODE_SAGA || (t->mode == TXN_MODE_MESSAGE && t->status == TXN_ROLLED_BACK))
         return;
-    enum sm_op op = decided_op(t);
-    branch_move(p, ops[op].doing);
+    enum sm_op op = phase_two_op(t);
     if (plan->url[op].size == 0) {
+        branch_move(p, ops[op].doing);
         branch_move(p, ops[op].done);
         p->finished_us = t->decided_us;
-    } else {
-        p->next_due_us = t->decided_us;
+    } else if (t->order == TXN_PARALLEL || ordinal == t->cursor) { /* its turn has come */
+        branch_move(p, ops[op].doing);
+        p->next_due_us = phase_two_due_us(t);
     }
 }
 
 void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                          const struct txn *t, const struct branch_progress *p)
 {
-    bool saga = t->mode == TXN_MODE_SAGA;
+    (void)t;
     uint8_t room[48 + TXN_ERROR_BYTES_MAX];
     struct row_writer w = {room, 0, sizeof(room)};
-    row_put_u8(&w, saga ? PROGRESS_FORMAT_SAGA : PROGRESS_FORMAT);
+    row_put_u8(&w, PROGRESS_FORMAT);
     row_put_u8(&w, (uint8_t)p->status);
     row_put_u32(&w, p->attempts);
     row_put_u64(&w, (uint64_t)p->next_due_us);
     row_put_u64(&w, (uint64_t)p->finished_us);
     row_put_bytes(&w, p->error);
-    if (saga) {
-        row_put_u8(&w, (uint8_t)p->action);
-        row_put_u32(&w, p->errors);
-        row_put_u32(&w, p->waiting);
-    }
+    row_put_u8(&w, (uint8_t)p->action);
+    row_put_u32(&w, p->errors);
+    row_put_u32(&w, p->waiting);
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
 }
@@ -549,35 +530,6 @@ void branch_event(struct apply *a, struct assent_bytes xid, const struct txn *t,
     apply_event(a, &event);
 }
 
-/* Confirm or cancel of TCC and XA. */
-static void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
-                             const struct branch_plan *plan, struct branch_progress *p,
-                             const struct report *r)
-{
-    int64_t was_due_us = p->next_due_us;
-    int64_t wait_us = branch_back_off_us(t, plan, ordinal, p->attempts);
-    p->attempts++;
-    if (r->outcome == SM_OUTCOME_SUCCESS) {
-        branch_move(p, ops[r->op].done);
-        p->next_due_us = 0;
-        p->finished_us = a->now_us;
-        /* the last error stays to be read */
-    } else {
-        branch_move(p, ops[r->op].doing);
-        p->next_due_us = a->now_us + wait_us;
-        p->error = r->error;
-    }
-    p->error = txn_shortened(p->error, TXN_ERROR_BYTES_MAX);
-    branch_progress_put(a->txn, xid, ordinal, t, p);
-    work_clear(a->txn, was_due_us, xid, r->branch);
-    if (p->next_due_us != 0) {
-        work_put(a->txn, p->next_due_us, xid, r->branch, r->op, p->attempts, t->token, ordinal);
-    } else {
-        branch_event(a, xid, t, r->branch, p->status);
-        txn_call_succeeded(a, xid, t);
-    }
-}
-
 /* A call of the transaction as a whole. */
 static int whole_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r)
 {
@@ -630,8 +582,6 @@ static int branch_report_one(struct apply *a, const struct report *r)
     uint32_t pending = t.pending;
     if (t.mode == TXN_MODE_SAGA)
         saga_report(a, xid, &t, ordinal, &plan, &p, r);
-    else if (t.mode == TXN_MODE_MESSAGE)
-        message_report(a, xid, &t, ordinal, &plan, &p, r);
     else if (r->op == SM_OP_TRY)
         try_report(a, xid, &t, ordinal, &plan, &p, r);
     else

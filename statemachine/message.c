@@ -11,12 +11,6 @@ int message_submit(struct apply *a)
     return refuse(a, ASSENT_UNSUPPORTED, "not built yet");
 }
 
-void message_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
-                    const struct branch_plan *plan, struct branch_progress *p, const struct report *r)
-{
-    (void)a, (void)xid, (void)t, (void)ordinal, (void)plan, (void)p, (void)r;
-}
-
 void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r)
 {
     (void)a, (void)xid, (void)t, (void)r;

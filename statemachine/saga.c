@@ -204,9 +204,9 @@ int saga_submit(struct apply *a)
     if (rv == ASSENT_OK) {
         if (!txn_load(a->txn, xid, &there)) {
             submit_write(a, xid, &t, &plan);
-            txn_answer(a, xid, &t);
+            txn_answer_begin(a, xid, &t, true);
         } else if (submit_same(a, xid, &there, &t, &plan)) {
-            txn_answer(a, xid, &there);
+            txn_answer_begin(a, xid, &there, false);
         } else {
             rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
                         (const char *)xid.base, txn_status_name(there.status));

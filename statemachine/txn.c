@@ -381,9 +381,10 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     t->stored = t->status;
 }
 
-int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
+enum { ANSWER_PAIRS = 10 };
+
+static void write_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
 {
-    codec_map(a->out, 10);
     codec_pair_text(a->out, "xid", scoped_name(xid, NULL));
     codec_pair_cstr(a->out, "status", txn_status_name(t->status));
     codec_pair_cstr(a->out, "mode", txn_mode_name(t->mode));
@@ -394,6 +395,20 @@ int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
     codec_pair_int(a->out, "deadlineUs", t->deadline_us);
     codec_pair_int(a->out, "decidedUs", t->decided_us);
     codec_pair_int(a->out, "finishedUs", t->finished_us);
+}
+
+int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
+{
+    codec_map(a->out, ANSWER_PAIRS);
+    write_answer(a, xid, t);
+    return ASSENT_OK;
+}
+
+int txn_answer_begin(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created)
+{
+    codec_map(a->out, ANSWER_PAIRS + 1);
+    write_answer(a, xid, t);
+    codec_pair_bool(a->out, "created", created);
     return ASSENT_OK;
 }
 
@@ -621,10 +636,10 @@ int txn_begin(struct apply *a)
         if (!txn_load(a->txn, xid, &there)) {
             txn_write(a, xid, &t, plans, n, TXN_BEGIN_OPTIONS);
             txn_save(a, xid, &t);
-            txn_answer(a, xid, &t);
+            txn_answer_begin(a, xid, &t, true);
         } else if (arg_bool(a->command, TXN_BEGIN_OPTIONS + OPTION_KEEP, false) ||
                    txn_same(a, xid, &there, &t, plans, n)) {
-            txn_answer(a, xid, &there);
+            txn_answer_begin(a, xid, &there, false);
         } else {
             rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
                         (const char *)xid.base, txn_status_name(there.status));
@@ -685,19 +700,18 @@ void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
     timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, xid);
 }
 
-/* The decision: from here on only forward.  The position of the deciding command is the fencing token of
- * every call that follows from it. */
-static void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to)
+void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to)
 {
     if (t->deadline_us != 0)
         timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
+    if (t->whole_due_us != 0)
+        txn_whole_due(a, xid, t, (enum sm_op)0, 0);
     txn_move(t, to);
     t->token = a->position;
     t->decided_us = a->now_us;
-    enum sm_op op = to == TXN_COMMITTING ? SM_OP_CONFIRM : SM_OP_CANCEL;
-    t->pending = op == SM_OP_CONFIRM ? t->confirmable : t->cancellable;
+    t->pending = to == TXN_COMMITTING ? t->confirmable : t->cancellable;
     if (t->pending > 0)
-        branch_plan_calls(a, xid, t, op);
+        phase_two_begin(a, xid, t);
     else
         txn_finish(a, xid, t);
 }

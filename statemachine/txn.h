@@ -195,6 +195,12 @@ void txn_write(struct apply *a, struct assent_bytes xid, struct txn *t, const st
 int txn_names_check(struct apply *a, const struct branch_plan *plans, uint32_t n);
 /* What begin, commit, rollback and status answer.  ASSENT_OK. */
 int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t);
+/* The same for what may begin one: `created` tells whether it did, or a stored one answers. */
+int txn_answer_begin(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created);
+/* Decide an undecided transaction, COMMITTING or ROLLING_BACK: its timer and its own call go, the calls that
+ * follow are due, or it is at its end.  The position of the deciding command is the fencing token of every
+ * call that follows from it.  Does not save. */
+void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to);
 /* All calls are done: to the end that follows from the status.  Does not save. */
 void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t);
 /* Custom data; empty when there is none.  Borrowed from the store. */
@@ -273,10 +279,9 @@ struct branch_progress {
     int64_t next_due_us; /* of the next call; 0 when there is none */
     int64_t finished_us;
     struct assent_bytes error; /* of the last failed call; borrowed */
-    /* of a saga's step, else zero */
-    enum sm_outcome action; /* SUCCESS, FAILURE, or 0: unknown */
-    uint32_t errors;        /* of this operation, with a longer wait after each */
-    uint32_t waiting;       /* steps that must be done first */
+    uint32_t errors;           /* of this operation, with a longer wait after each */
+    enum sm_outcome action;    /* of a saga's step: SUCCESS, FAILURE, or 0: unknown */
+    uint32_t waiting;          /* likewise: steps that must be done first */
 };
 /* Progress as it stands; derived from the transaction where nothing was reported yet. */
 void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
@@ -294,8 +299,6 @@ int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uin
 
 /* Write a checked plan as the next branch of `t`; does not save `t`. */
 void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plan);
-/* Make every branch with something to call for the decision due now. */
-void branch_plan_calls(struct apply *a, struct assent_bytes xid, const struct txn *t, enum sm_op op);
 /* Remove up to `rows` rows of the transaction's branches.  True: none left. */
 bool branch_remove_some(struct store_txn *store, struct assent_bytes xid, uint32_t rows);
 
@@ -324,10 +327,22 @@ uint32_t *saga_edges(struct store_txn *store, struct assent_bytes xid, uint32_t 
 void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
                  const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
 
+/* ---- the second phase of TCC and XA, and the deliveries of a message: phase_two.c ---- */
+
+/* What is called for the decision that stands, or stood when the transaction was suspended. */
+enum sm_op phase_two_op(const struct txn *t);
+/* When the first calls are due: at the decision, of a delayed message not before its time. */
+int64_t phase_two_due_us(const struct txn *t);
+/* Make what is to be called for the decision due; something is pending.  Moves the cursor; does not save. */
+void phase_two_begin(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* The call of branch `ordinal`, whose row says so already, is done or passed over: the next one's turn, or
+ * the end.  Does not save. */
+void phase_two_done(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal);
+void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                      const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
+
 /* ---- messages: message.c; tries the coordinator calls: two_phase.c; workflows: workflow.c ---- */
 
-void message_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
-                    const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
 void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
                 const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
 /* What the call of the transaction as a whole came to; these save. */
