@@ -200,7 +200,8 @@ static void put_transactions(struct node *node, struct text *out)
     struct command_session none = {.kind = SESSION_NONE};
     codec_writer_init(&w);
     codec_arena_init(&arena);
-    command_begin(&w, QUERY_TXN_COUNTS, &none, 0);
+    command_begin(&w, QUERY_TXN_COUNTS, &none, 1);
+    codec_bool(&w, true); /* of all namespaces */
     if (node_sm_enter(node)) {
         if (result_decode(&arena, sm_query(node->sm, codec_written(&w)), &result) &&
             result.code == ASSENT_OK) {

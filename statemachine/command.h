@@ -304,8 +304,16 @@ enum {
     QUERY_TXN_LIST_BUSINESS_TYPE,
     QUERY_TXN_LIST_AFTER,
     QUERY_TXN_LIST_LIMIT,
-    QUERY_TXN_LIST_BUSINESS_KEY
+    QUERY_TXN_LIST_BUSINESS_KEY,
+    QUERY_TXN_LIST_ORDER,         /* "newest" (absent) or "oldest" first */
+    QUERY_TXN_LIST_FROM_US,       /* begun at or after */
+    QUERY_TXN_LIST_TO_US,         /* begun before */
+    QUERY_TXN_LIST_ERROR_TEXT,    /* part of the last error */
+    QUERY_TXN_LIST_OLDER_THAN_MS, /* unfinished, and begun so long ago */
+    QUERY_TXN_LIST_FAILING,       /* unfinished, and its last call failed */
+    QUERY_TXN_LIST_NR
 };
+enum { QUERY_TXN_COUNTS_ALL };
 /* "table:key", a document, an account: what a freeze names is the application's. */
 #define FREEZE_RESOURCE_BYTES_MAX 256
 enum { FREEZE_XID, FREEZE_RESOURCE, FREEZE_MODE, FREEZE_WAIT_MS };

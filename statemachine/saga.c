@@ -208,8 +208,7 @@ int saga_submit(struct apply *a)
         } else if (submit_same(a, xid, &there, &t, &plan)) {
             txn_answer_begin(a, xid, &there, false);
         } else {
-            rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
-                        (const char *)xid.base, txn_status_name(there.status));
+            rv = txn_exists(a, xid, &there);
         }
     }
     saga_plan_close(&plan);

@@ -76,6 +76,20 @@
         .max = ASSENT_NAME_BYTES_MAX                                                                         \
     }
 #define REQ FIELD_REQUIRED
+/* Which transactions are meant, from field number `at` on. */
+#define FILTER_FIELDS(at)                                                                                    \
+    [(at) + QUERY_TXN_LIST_STATUS] = TEXT("status", 0, WORD_BYTES_MAX),                                      \
+            [(at) + QUERY_TXN_LIST_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),                                  \
+            [(at) + QUERY_TXN_LIST_BUSINESS_TYPE] = NAME("businessType", 0),                                 \
+            [(at) + QUERY_TXN_LIST_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),                               \
+            [(at) + QUERY_TXN_LIST_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),                          \
+            [(at) + QUERY_TXN_LIST_BUSINESS_KEY] = NAME("businessKey", 0),                                   \
+            [(at) + QUERY_TXN_LIST_ORDER] = TEXT("order", 0, WORD_BYTES_MAX),                                \
+            [(at) + QUERY_TXN_LIST_FROM_US] = UINT("fromUs", 0, 0),                                          \
+            [(at) + QUERY_TXN_LIST_TO_US] = UINT("toUs", 0, 0),                                              \
+            [(at) + QUERY_TXN_LIST_ERROR_TEXT] = TEXT("errorText", 0, TEXT_BYTES_MAX),                       \
+            [(at) + QUERY_TXN_LIST_OLDER_THAN_MS] = UINT("olderThanMs", 0, TIME_MS_MAX),                     \
+            [(at) + QUERY_TXN_LIST_FAILING] = BOOL("failing", 0)
 
 static const struct field no_fields[] = {END};
 
@@ -444,15 +458,8 @@ static const struct field query_timestamp_events_fields[] = {
 };
 static const struct field query_txn_status_fields[] = {[QUERY_TXN_STATUS_XID] = XID("xid", REQ), END};
 static const struct field query_txn_fields[] = {[QUERY_TXN_XID] = XID("xid", REQ), END};
-static const struct field query_txn_list_fields[] = {
-    [QUERY_TXN_LIST_STATUS] = TEXT("status", 0, WORD_BYTES_MAX),
-    [QUERY_TXN_LIST_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
-    [QUERY_TXN_LIST_BUSINESS_TYPE] = NAME("businessType", 0),
-    [QUERY_TXN_LIST_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
-    [QUERY_TXN_LIST_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
-    [QUERY_TXN_LIST_BUSINESS_KEY] = NAME("businessKey", 0),
-    END,
-};
+static const struct field query_txn_list_fields[] = {FILTER_FIELDS(0), END};
+static const struct field query_txn_counts_fields[] = {[QUERY_TXN_COUNTS_ALL] = BOOL("all", 0), END};
 
 static const struct field query_freeze_fields[] = {
     [QUERY_FREEZE_XID] = XID("xid", REQ),
@@ -490,7 +497,7 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_TXN_STATUS] = {"txn_status", query_txn_status_fields, false},
     [QUERY_TXN] = {"txn", query_txn_fields, false},
     [QUERY_TXN_LIST] = {"txn_list", query_txn_list_fields, false},
-    [QUERY_TXN_COUNTS] = {"txn_counts", no_fields, false},
+    [QUERY_TXN_COUNTS] = {"txn_counts", query_txn_counts_fields, false},
     [QUERY_FREEZE] = {"freeze", query_freeze_fields, false},
     [QUERY_FREEZE_RESOURCE] = {"freeze_resource", query_freeze_resource_fields, false},
     [QUERY_FREEZE_TXN] = {"freeze_txn", query_freeze_txn_fields, false},

@@ -543,6 +543,30 @@ bool store_cursor_next(struct store_cursor *c, struct assent_bytes *key, struct 
     return step(x, MDB_NEXT, &k, key, value);
 }
 
+bool store_cursor_before(struct store_cursor *c, struct assent_bytes end, struct assent_bytes *key,
+                         struct assent_bytes *value)
+{
+    struct cursor *x = c->cursor;
+    MDB_val k = val(end), v;
+    int rc = mdb_cursor_get(x->mdb, &k, &v, MDB_SET_RANGE);
+    if (rc != MDB_NOTFOUND)
+        must(rc, "step a cursor");
+    MDB_val at;
+    return step(x, rc == MDB_NOTFOUND ? MDB_LAST : MDB_PREV, &at, key, value);
+}
+
+bool store_cursor_prev(struct store_cursor *c, struct assent_bytes *key, struct assent_bytes *value)
+{
+    struct cursor *x = c->cursor;
+    if (x->write) {
+        assert(x->last.size > 0);
+        struct store_key at = x->last;
+        return store_cursor_before(c, key_bytes(&at), key, value);
+    }
+    MDB_val k;
+    return step(x, MDB_PREV, &k, key, value);
+}
+
 bool store_cursor_last(struct store_cursor *c, struct assent_bytes *key, struct assent_bytes *value)
 {
     MDB_val k;

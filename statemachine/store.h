@@ -82,8 +82,8 @@ bool store_first(struct store_txn *txn, enum store_table table, struct assent_by
 /* Puts and deletes in a table since the store was opened: while it stands still, what was read is fresh. */
 uint64_t store_writes(const struct store *store, enum store_table table);
 
-/* Walk keys in order from the first >= `from`.  The store may be written between steps: each step seeks
- * again. */
+/* Walk keys in order from the first >= `from`, or backwards.  The store may be written between steps: each
+ * step seeks again. */
 struct store_cursor {
     void *cursor; /* private */
 };
@@ -91,6 +91,10 @@ void store_cursor_open(struct store_cursor *c, struct store_txn *txn, enum store
 bool store_cursor_seek(struct store_cursor *c, struct assent_bytes from, struct assent_bytes *key,
                        struct assent_bytes *value);
 bool store_cursor_next(struct store_cursor *c, struct assent_bytes *key, struct assent_bytes *value);
+bool store_cursor_prev(struct store_cursor *c, struct assent_bytes *key, struct assent_bytes *value);
+/* The last key < `end`. */
+bool store_cursor_before(struct store_cursor *c, struct assent_bytes end, struct assent_bytes *key,
+                         struct assent_bytes *value);
 bool store_cursor_last(struct store_cursor *c, struct assent_bytes *key, struct assent_bytes *value);
 void store_cursor_close(struct store_cursor *c);
 

@@ -280,76 +280,6 @@ struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid)
     return txn_row_get(store, xid, TXN_ROW_CUSTOM);
 }
 
-/* ---- listing and counts ---- */
-
-static struct store_key index_key(enum txn_status status, struct assent_bytes xid)
-{
-    struct store_key k;
-    key_init(&k);
-    key_u8(&k, TXN_INDEX_STATUS);
-    key_u8(&k, (uint8_t)status);
-    key_tail(&k, xid);
-    return k;
-}
-
-static struct store_key count_key(enum txn_mode mode, enum txn_status status)
-{
-    struct store_key k;
-    key_init(&k);
-    key_u8(&k, TXN_INDEX_COUNT);
-    key_u8(&k, (uint8_t)mode);
-    key_u8(&k, (uint8_t)status);
-    return k;
-}
-
-uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status status)
-{
-    struct store_key k = count_key(mode, status);
-    struct assent_bytes value;
-    if (!store_get(store, STORE_TXN_INDEX, key_bytes(&k), &value))
-        return 0;
-    return row_take_u64(&value);
-}
-
-static void count_add(struct store_txn *store, enum txn_mode mode, enum txn_status status, int64_t delta)
-{
-    uint64_t count = txn_count(store, mode, status);
-    assert(delta > 0 || count > 0);
-    count += (uint64_t)delta;
-    uint8_t room[8];
-    struct row_writer w = {room, 0, sizeof(room)};
-    row_put_u64(&w, count);
-    struct store_key k = count_key(mode, status);
-    store_put(store, STORE_TXN_INDEX, key_bytes(&k), row_written(&w));
-}
-
-/* From one status (0: nowhere) to another (0: gone). */
-static void index_move(struct store_txn *store, struct assent_bytes xid, enum txn_mode mode,
-                       enum txn_status from, enum txn_status to)
-{
-    if (from != 0) {
-        struct store_key k = index_key(from, xid);
-        bool there = store_del(store, STORE_TXN_INDEX, key_bytes(&k));
-        assert(there);
-        count_add(store, mode, from, -1);
-    }
-    if (to != 0) {
-        struct store_key k = index_key(to, xid);
-        store_put(store, STORE_TXN_INDEX, key_bytes(&k), (struct assent_bytes){NULL, 0});
-        count_add(store, mode, to, 1);
-    }
-}
-
-static struct store_key business_key(const struct txn *t, struct assent_bytes xid)
-{
-    struct store_key k;
-    key_init(&k);
-    key_u8(&k, TXN_INDEX_BUSINESS);
-    key_text(&k, t->business_key);
-    key_tail(&k, xid);
-    return k;
-}
-
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     assert(t->pending <= t->branches);
@@ -360,11 +290,7 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     struct store_key k = txn_key(xid, TXN_ROW_HEAD);
     store_put(a->txn, STORE_TXNS, key_bytes(&k), value);
     if (t->stored != t->status)
-        index_move(a->txn, xid, t->mode, t->stored, t->status);
-    if (t->stored == 0 && t->business_key.size > 0) {
-        k = business_key(t, xid);
-        store_put(a->txn, STORE_TXN_INDEX, key_bytes(&k), (struct assent_bytes){NULL, 0});
-    }
+        txn_index_move(a->txn, xid, t, t->stored, t->status);
     freeze_follow(a, xid, t->stored, t->status);
     if (t->stored != t->status) {
         struct sm_event event = {
@@ -416,6 +342,13 @@ int txn_not_found(struct apply *a, struct assent_bytes xid)
 {
     xid = scoped_name(xid, NULL);
     return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
+}
+
+int txn_exists(struct apply *a, struct assent_bytes xid, const struct txn *t)
+{
+    xid = scoped_name(xid, NULL);
+    return refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
+                  (const char *)xid.base, txn_status_name(t->status));
 }
 
 int txn_decided(struct apply *a, const struct txn *t)
@@ -641,8 +574,7 @@ int txn_begin(struct apply *a)
                    txn_same(a, xid, &there, &t, plans, n)) {
             txn_answer_begin(a, xid, &there, false);
         } else {
-            rv = refuse(a, ASSENT_EXISTS, "%.*s exists with other content and is %s", (int)xid.size,
-                        (const char *)xid.base, txn_status_name(there.status));
+            rv = txn_exists(a, xid, &there);
         }
     }
     free(plans);
@@ -809,11 +741,7 @@ void txn_retention(struct apply *a, struct assent_bytes id)
         k = txn_key(key_bytes(&xid), (enum txn_row_kind)kind);
         store_del(a->txn, STORE_TXNS, key_bytes(&k));
     }
-    if (t.business_key.size > 0) {
-        k = business_key(&t, key_bytes(&xid));
-        store_del(a->txn, STORE_TXN_INDEX, key_bytes(&k));
-    }
-    index_move(a->txn, key_bytes(&xid), t.mode, t.stored, (enum txn_status)0);
+    txn_index_move(a->txn, key_bytes(&xid), &t, t.stored, (enum txn_status)0);
 }
 
 int query_txn_status(struct apply *a)

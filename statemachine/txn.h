@@ -1,6 +1,6 @@
 /* Global transactions and their branches as they stand in the store, and the moves they may make.
  * Private to statemachine/: txn.c (decisions), branch.c (participants), saga.c (steps), work.c (due calls),
- * txn_query.c.
+ * txn_index.c (where they are found), txn_list.c, txn_query.c.
  *
  *   ACTIVE --commit---> COMMITTING ---all confirmed---> COMMITTED        a decision, once logged, never
  * changes;
@@ -16,9 +16,9 @@
  *   BRANCHES   xid 0 PLAN ordinal          what to call, written once at registration
  *   BRANCHES   xid 0 PROGRESS ordinal      attempts and outcome; absent until the first report
  *   BRANCHES   xid 0 NAME name             -> ordinal
- *   TXN_INDEX  STATUS status xid           listing
- *   TXN_INDEX  COUNT mode status           -> how many
- *   TXN_INDEX  BUSINESS key 0 xid          transactions of a business key
+ *   TXN_INDEX  STATUS ns 0 status place    listing; place: created, xid without its namespace
+ *   TXN_INDEX  COUNT ns 0 mode status      -> how many; absent: none
+ *   TXN_INDEX  BUSINESS ns 0 key 0 place   transactions of a business key
  *   WORK       due xid 0 name              -> operation, attempt, token, ordinal
  *
  *   BRANCHES   xid 0 EDGES ordinal         of a concurrent saga: steps before it, steps behind it
@@ -179,6 +179,7 @@ void txn_row_put(struct store_txn *store, struct assent_bytes xid, enum txn_row_
 /* Refusals everybody gives. */
 int txn_not_found(struct apply *a, struct assent_bytes xid);
 int txn_decided(struct apply *a, const struct txn *t);
+int txn_exists(struct apply *a, struct assent_bytes xid, const struct txn *there);
 bool txn_ended(enum txn_status status); /* COMMITTED, ROLLED_BACK, STOPPED */
 /* The xid in the command, or one made of its position in `made`; as stored, with its namespace. */
 #define TXN_MADE_BYTES (NAMESPACE_BYTES_MAX + 1 + 32 + 1)
@@ -214,15 +215,83 @@ void txn_move(struct txn *t, enum txn_status to);
 void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t);
 /* At most `max` bytes, not ending inside a UTF-8 sequence. */
 struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
-/* How many transactions stand in (mode, status). */
-uint64_t txn_count(struct store_txn *store, enum txn_mode mode, enum txn_status status);
 
 /* A running saga cannot go on: turn back or wait for an operator, as its submission says.  Saves. */
 void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 /* Turn a running or suspended saga back, for a reason.  Saves. */
 void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 
-enum txn_index_kind { TXN_INDEX_STATUS = 1, TXN_INDEX_COUNT = 2, TXN_INDEX_BUSINESS = 3 };
+/* ---- finding them: txn_index.c ---- */
+
+/* Numbers are stored and never reused; 1 to 3 had neither namespaces nor places. */
+enum txn_index_kind { TXN_INDEX_STATUS = 4, TXN_INDEX_COUNT = 5, TXN_INDEX_BUSINESS = 6 };
+
+/* A transaction goes from one status (0: nowhere yet) to another (0: removed). */
+void txn_index_move(struct store_txn *store, struct assent_bytes xid, const struct txn *t,
+                    enum txn_status from, enum txn_status to);
+/* How many transactions of a namespace stand in (mode, status); and of all namespaces together. */
+uint64_t txn_count(struct store_txn *store, struct assent_bytes ns, enum txn_mode mode,
+                   enum txn_status status);
+void txn_counts_all(struct store_txn *store, uint64_t counts[TXN_MODE_NR][TXN_STATUS_NR]);
+
+/* Where a transaction stands among those of its namespace, for ever. */
+struct txn_place {
+    int64_t created_us;
+    struct store_key name; /* its xid without the namespace */
+};
+/* As listings show it, "created.xid"; false: it is none. */
+bool txn_place_read(struct assent_bytes text, struct txn_place *place);
+void txn_place_write(struct codec_writer *out, const struct txn_place *place);
+
+/* What to walk; the texts and `after` are borrowed until the walk is closed. */
+struct txn_range {
+    struct assent_bytes ns;
+    struct assent_bytes business_key; /* empty: by status */
+    uint32_t statuses;                /* bit per status; not used with a business key */
+    bool newest;                      /* the youngest first */
+    int64_t from_us, to_us;           /* created at or after, and before */
+    const struct txn_place *after;    /* begin behind this place; NULL: at the end of the range */
+};
+/* A walk in order of the places; nothing may be written before it is closed. */
+struct txn_walk {
+    struct txn_range range;
+    uint32_t lanes;
+    struct txn_lane {
+        struct store_cursor cursor;
+        struct store_key prefix;
+        struct assent_bytes place; /* of the row it stands on */
+        bool there;
+    } lane[TXN_STATUS_NR];
+    struct txn_lane *last; /* whose row was given last */
+};
+void txn_walk_open(struct txn_walk *w, struct store_txn *store, const struct txn_range *range);
+void txn_walk_close(struct txn_walk *w);
+/* The next one; `xid` as stored. */
+bool txn_walk_next(struct txn_walk *w, struct txn_place *place, struct store_key *xid);
+
+/* ---- what listings and acts on many share: txn_list.c ---- */
+
+/* Which transactions are meant; borrows from the command. */
+struct txn_filter {
+    struct txn_range range;
+    struct txn_place after; /* where range.after points to, if it does */
+    enum txn_status status; /* 0: any */
+    enum txn_mode mode;     /* 0: any */
+    struct assent_bytes business_type, error; /* empty: any */
+    bool failing;
+    uint32_t limit;
+    uint32_t scanned_max; /* rows one page may look at, so that a rare filter costs a bounded time */
+};
+/* Take the filter whose fields begin at `at`, in the order of QUERY_TXN_LIST.  INVALID. */
+int txn_filter_parse(struct apply *a, uint32_t at, struct txn_filter *f);
+/* Look at one page of rows: `found` is told of those that match, at most `limit`, and writes nothing.  False:
+ * the page is the last one; else the following one begins behind `next`. */
+typedef void (*txn_found_fn)(void *data, struct assent_bytes xid, const struct txn *t);
+bool txn_page(struct store_txn *store, const struct txn_filter *f, txn_found_fn found, void *data,
+              struct txn_place *next);
+/* A head's pairs, as one and many are shown. */
+#define TXN_HEAD_PAIRS 19
+void txn_write_head(struct codec_writer *out, struct assent_bytes xid, const struct txn *t);
 
 /* ---- branches: branch.c ---- */
 

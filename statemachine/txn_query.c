@@ -1,19 +1,14 @@
-/* What can be asked about transactions beyond their status: one with its branches, pages of many, counts. */
+/* One transaction as it stands, with its branches. */
 #include "txn.h"
 
 /* A transaction's answer holds this much of its branches; 10,000 branches with payloads would not fit a
  * frame. */
 #define SHOWN_BYTES_MAX (3u * 1024 * 1024)
-/* Rows a page may look at for one it gives, so that a rare filter costs a bounded time per call. */
-#define SCANNED_PER_ROW    20u
-#define LIST_LIMIT_DEFAULT 100u
 
 static_assert(SHOWN_BYTES_MAX + 2 * ASSENT_PAYLOAD_BYTES_MAX < ASSENT_FRAME_BYTES_MAX,
               "an answer fits a frame");
 
-enum { HEAD_PAIRS = 17 };
-
-static void write_head(struct codec_writer *out, struct assent_bytes xid, const struct txn *t)
+void txn_write_head(struct codec_writer *out, struct assent_bytes xid, const struct txn *t)
 {
     codec_pair_text(out, "xid", scoped_name(xid, NULL));
     codec_pair_cstr(out, "status", txn_status_name(t->status));
@@ -32,9 +27,9 @@ static void write_head(struct codec_writer *out, struct assent_bytes xid, const 
     codec_pair_int(out, "decidedUs", t->decided_us);
     codec_pair_int(out, "finishedUs", t->finished_us);
     codec_pair_uint(out, "token", t->token);
+    codec_pair_uint(out, "failures", t->failures);
+    codec_pair_text(out, "lastError", t->error);
 }
-
-/* ---- one ---- */
 
 static size_t plan_size(const struct branch_plan *p)
 {
@@ -100,10 +95,10 @@ int query_txn(struct apply *a)
     struct assent_bytes xid = arg_bytes(a->command, QUERY_TXN_XID);
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
-        return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
+        return txn_not_found(a, xid);
     uint32_t shown = branches_shown(a, xid, &t);
-    codec_map(a->out, HEAD_PAIRS + (t.mode == TXN_MODE_SAGA ? 7 : 4));
-    write_head(a->out, xid, &t);
+    codec_map(a->out, TXN_HEAD_PAIRS + (t.mode == TXN_MODE_SAGA ? 7 : 4));
+    txn_write_head(a->out, xid, &t);
     codec_pair_text(a->out, "traceparent", t.traceparent);
     codec_pair_json(a->out, "customData", txn_custom(a->txn, xid));
     codec_pair_uint(a->out, "branchesOmitted", t.branches - shown);
@@ -119,160 +114,5 @@ int query_txn(struct apply *a)
     codec_list(a->out, shown);
     for (uint32_t i = 0; i < shown; i++)
         write_branch(a, xid, &t, i);
-    return ASSENT_OK;
-}
-
-/* ---- many ---- */
-
-struct page {
-    struct apply *a;
-    enum txn_status status; /* 0: any */
-    enum txn_mode mode;     /* 0: any */
-    struct assent_bytes business_type;
-    struct assent_bytes business_key; /* empty: any */
-    uint32_t limit, found, scanned;
-    uint32_t scanned_max;
-    struct codec_writer *rows; /* encoded maps, one after the other */
-    struct store_key last;     /* xid looked at last */
-    bool more;
-};
-
-/* One row met in order of xid.  False: the page ends before it. */
-static bool page_row(struct page *p, struct assent_bytes xid, const struct txn *t)
-{
-    if (p->found == p->limit || p->scanned == p->scanned_max) {
-        p->more = true;
-        return false;
-    }
-    p->scanned++;
-    key_init(&p->last);
-    key_tail(&p->last, xid);
-    if ((p->status != 0 && t->status != p->status) || (p->mode != 0 && t->mode != p->mode) ||
-        (p->business_type.size > 0 && !bytes_equal(p->business_type, t->business_type)))
-        return true;
-    codec_map(p->rows, HEAD_PAIRS);
-    write_head(p->rows, xid, t);
-    p->found++;
-    return true;
-}
-
-/* By status or business key: the index leads to the heads. */
-static void page_by_index(struct page *p, struct store_cursor *c, struct assent_bytes after)
-{
-    struct store_key from;
-    struct assent_bytes key, value;
-    key_init(&from);
-    if (p->business_key.size > 0) {
-        key_u8(&from, TXN_INDEX_BUSINESS);
-        key_text(&from, p->business_key);
-    } else {
-        key_u8(&from, TXN_INDEX_STATUS);
-        key_u8(&from, (uint8_t)p->status);
-    }
-    uint32_t prefix = from.size;
-    key_tail(&from, after);
-    bool there = store_cursor_seek(c, key_bytes(&from), &key, &value);
-    if (there && after.size > 0 && bytes_equal(key, key_bytes(&from)))
-        there = store_cursor_next(c, &key, &value);
-    for (; there && key.size > prefix && memcmp(key.base, from.bytes, prefix) == 0;
-         there = store_cursor_next(c, &key, &value)) {
-        struct assent_bytes xid = {key.base + prefix, key.size - prefix};
-        struct txn t;
-        bool loaded = txn_load(p->a->txn, xid, &t);
-        assert(loaded);
-        if (!page_row(p, xid, &t))
-            return;
-    }
-}
-
-static void page_all(struct page *p, struct store_cursor *c, struct assent_bytes after)
-{
-    struct store_key from;
-    struct assent_bytes key, value;
-    key_init(&from);
-    if (after.size > 0) {
-        key_text(&from, after);
-        key_u8(&from, UINT8_MAX); /* behind every row of it */
-    }
-    for (bool there = store_cursor_seek(c, key_bytes(&from), &key, &value); there;
-         there = store_cursor_next(c, &key, &value)) {
-        struct assent_bytes xid;
-        struct txn t;
-        if (txn_row(key, value, &xid, &t) && !page_row(p, xid, &t))
-            return;
-    }
-}
-
-/* A page of transactions in order of xid (of made ones: of their begin), behind the xid `after`.  `next` is
- * the `after` of the following page, nil on the last one; with rare filters a page may be short, even empty,
- * and still have a next. */
-int query_txn_list(struct apply *a)
-{
-    const struct command *c = a->command;
-    struct assent_bytes status = arg_bytes(c, QUERY_TXN_LIST_STATUS),
-                        mode = arg_bytes(c, QUERY_TXN_LIST_MODE);
-    struct assent_bytes after = arg_bytes(c, QUERY_TXN_LIST_AFTER);
-    struct page p = {.a = a,
-                     .business_type = arg_bytes(c, QUERY_TXN_LIST_BUSINESS_TYPE),
-                     .business_key = arg_bytes(c, QUERY_TXN_LIST_BUSINESS_KEY)};
-    p.limit = (uint32_t)arg_uint(c, QUERY_TXN_LIST_LIMIT, LIST_LIMIT_DEFAULT);
-    p.status = txn_status_by_name(status);
-    p.mode = txn_mode_by_name(mode);
-    if (status.size > 0 && p.status == 0)
-        return refuse(a, ASSENT_INVALID, "status: no such status");
-    if (mode.size > 0 && p.mode == 0)
-        return refuse(a, ASSENT_INVALID, "mode: no such mode");
-    if (p.limit == 0 || p.limit > ASSENT_PAGE_ROWS_MAX)
-        return refuse(a, ASSENT_INVALID, "limit: 1 to %d", ASSENT_PAGE_ROWS_MAX);
-    if (after.size > STORED_XID_BYTES_MAX)
-        return refuse(a, ASSENT_INVALID, "after: an xid");
-    p.scanned_max = p.limit * SCANNED_PER_ROW;
-
-    struct codec_writer rows;
-    struct store_cursor cursor;
-    codec_writer_init(&rows);
-    p.rows = &rows;
-    bool indexed = p.status != 0 || p.business_key.size > 0;
-    store_cursor_open(&cursor, a->txn, indexed ? STORE_TXN_INDEX : STORE_TXNS);
-    if (indexed)
-        page_by_index(&p, &cursor, after);
-    else
-        page_all(&p, &cursor, after);
-    store_cursor_close(&cursor);
-
-    codec_map(a->out, 2);
-    codec_cstr(a->out, "transactions");
-    codec_list(a->out, p.found);
-    codec_raw(a->out, codec_written(&rows));
-    codec_cstr(a->out, "next");
-    if (p.more)
-        codec_text(a->out, key_bytes(&p.last));
-    else
-        codec_nil(a->out);
-    codec_writer_close(&rows);
-    return ASSENT_OK;
-}
-
-/* Transactions by mode and status, those that are not there left out, and calls not done yet. */
-int query_txn_counts(struct apply *a)
-{
-    uint32_t n = 0;
-    for (unsigned mode = 1; mode < TXN_MODE_NR; mode++)
-        for (unsigned status = 1; status < TXN_STATUS_NR; status++)
-            n += txn_count(a->txn, (enum txn_mode)mode, (enum txn_status)status) > 0;
-    codec_map(a->out, 2);
-    codec_pair_uint(a->out, "callsPending", store_count(a->txn, STORE_WORK));
-    codec_cstr(a->out, "counts");
-    codec_list(a->out, n);
-    for (unsigned mode = 1; mode < TXN_MODE_NR; mode++)
-        for (unsigned status = 1; status < TXN_STATUS_NR; status++) {
-            uint64_t count = txn_count(a->txn, (enum txn_mode)mode, (enum txn_status)status);
-            if (count == 0)
-                continue;
-            codec_map(a->out, 3);
-            codec_pair_cstr(a->out, "mode", txn_mode_name((enum txn_mode)mode));
-            codec_pair_cstr(a->out, "status", txn_status_name((enum txn_status)status));
-            codec_pair_uint(a->out, "count", count);
-        }
     return ASSENT_OK;
 }

@@ -115,7 +115,9 @@ static const struct {
     {QUERY_TXN, "{'xid':'x'}"},
     {QUERY_TXN_LIST, "{'status':'ACTIVE','mode':'tcc','businessType':'bt','after':'a','limit':10,"
                      "'businessKey':'bk'}"},
+    {QUERY_TXN_LIST, "{'order':'oldest','fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
     {QUERY_TXN_COUNTS, "{}"},
+    {QUERY_TXN_COUNTS, "{'all':true}"},
     {QUERY_FREEZE, "{'xid':'x','resource':'account:7'}"},
     {QUERY_FREEZE_RESOURCE, "{'resource':'account:7'}"},
     {QUERY_FREEZE_TXN, "{'xid':'x','after':'a','limit':3}"},
@@ -194,9 +196,12 @@ static void commands_and_queries(void **state)
         struct assent_bytes b = sm_encode(&w, true, queries[i].type, NULL, queries[i].args);
         assert_int_equal(command_decode(&a, b, true, true, &c, why, sizeof why), ASSENT_OK);
         snprintf(name, sizeof name, "query/%s", query_schema(queries[i].type)->name);
+        if (i > 0 && queries[i].type == queries[i - 1].type)
+            snprintf(name + strlen(name), sizeof name - strlen(name), "/%u", codec_size(c.args));
         check(name, b);
-        asked[queries[i].type] = true;
-        assert_int_equal(codec_size(c.args), field_count(query_schema(queries[i].type)->fields));
+        uint32_t fields = field_count(query_schema(queries[i].type)->fields);
+        assert_true(codec_size(c.args) <= fields);
+        asked[queries[i].type] = asked[queries[i].type] || codec_size(c.args) == fields;
     }
     for (uint32_t i = 0; i < COMMAND_NR; i++)
         assert_true(known[i] || command_schema(i) == NULL);

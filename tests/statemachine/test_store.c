@@ -440,11 +440,59 @@ static void keys_sort_as_their_pieces_do(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+/* The keys of a walk backwards from the last one below `end`; with `cut` each is removed once met. */
+static const char *backwards(struct store_txn *txn, const char *end, bool cut)
+{
+    static char out[256];
+    struct store_cursor c;
+    struct assent_bytes key, value;
+    size_t used = 0;
+    out[0] = '\0';
+    store_cursor_open(&c, txn, STORE_LAMPORT);
+    for (bool there = store_cursor_before(&c, text(end), &key, &value); there;
+         there = store_cursor_prev(&c, &key, &value)) {
+        char name[16];
+        used += (size_t)snprintf(out + used, sizeof out - used, "%.*s ", (int)key.size, key.base);
+        snprintf(name, sizeof name, "%.*s", (int)key.size, key.base);
+        if (cut)
+            assert_true(store_del(txn, STORE_LAMPORT, text(name)));
+    }
+    store_cursor_close(&c);
+    return out;
+}
+
+static void cursor_walks_backwards(void **state)
+{
+    (void)state;
+    struct store_txn *txn = store_begin(store);
+    assert_string_equal(backwards(txn, "x", false), "");
+    put(txn, "b", "1");
+    put(txn, "d", "2");
+    put(txn, "f", "3");
+    put(txn, "h", "4");
+    assert_string_equal(backwards(txn, "z", false), "h f d b ");
+    assert_string_equal(backwards(txn, "f", false), "d b ");
+    assert_string_equal(backwards(txn, "e", false), "d b ");
+    assert_string_equal(backwards(txn, "b", false), "");
+    assert_string_equal(backwards(txn, "a", false), "");
+    store_commit(txn);
+    struct store_txn *read = store_begin_read(store);
+    assert_string_equal(backwards(read, "z", false), "h f d b ");
+    assert_string_equal(backwards(read, "h", false), "f d b ");
+    assert_string_equal(backwards(read, "a", false), "");
+    store_end_read(read);
+    txn = store_begin(store);
+    assert_string_equal(backwards(txn, "g", true), "f d b ");
+    assert_string_equal(backwards(txn, "z", false), "h ");
+    store_commit(txn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(rows_come_back_in_key_order),
         TEST(cursor_bears_writes_between_its_steps),
+        TEST(cursor_walks_backwards),
         TEST(readers_keep_what_they_saw),
         TEST(digest_sees_every_change_and_no_gathering),
         TEST(table_key_and_value_all_count_in_the_digest),
