@@ -2,6 +2,7 @@
  *
  * A report names the attempt it is about.  Only the report of the attempt that is due counts; every other one
  * is past (the call was made twice, or by a deposed leader) and is refused without effect. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
 
@@ -22,7 +23,7 @@ static const uint16_t branch_next[BRANCH_STATUS_NR] = {
     [BRANCH_TRYING] = BIT(BRANCH_TRYING) | BIT(BRANCH_TRIED) | BIT(BRANCH_FAILED) | BIT(BRANCH_CANCELLING),
     [BRANCH_TRIED] = BIT(BRANCH_CONFIRMING) | BIT(BRANCH_CANCELLING),
     [BRANCH_EXECUTED] = BIT(BRANCH_COMPENSATING),
-    [BRANCH_FAILED] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_EXECUTED) |     /* by an operator */
+    [BRANCH_FAILED] = BIT(BRANCH_EXECUTING) | BIT(BRANCH_TRYING) |       /* by an operator */
                       BIT(BRANCH_COMPENSATING) | BIT(BRANCH_CANCELLING), /* it may have done a part */
     [BRANCH_COMPENSATING] = BIT(BRANCH_COMPENSATING) | BIT(BRANCH_COMPENSATED),
 };
@@ -79,6 +80,14 @@ enum branch_status branch_doing(enum sm_op op)
 enum branch_status branch_done(enum sm_op op)
 {
     return ops[op].done;
+}
+
+enum sm_op branch_under_way(enum branch_status status)
+{
+    for (enum sm_op op = SM_OP_CONFIRM; op < SM_OP_NR; op++)
+        if (ops[op].doing != 0 && ops[op].doing == status)
+            return op;
+    return (enum sm_op)0;
 }
 
 void branch_move(struct branch_progress *p, enum branch_status to)
@@ -416,7 +425,7 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
                           const struct txn *t, const struct branch_plan *plan, struct branch_progress *p)
 {
     *p = (struct branch_progress){.status = BRANCH_REGISTERED};
-    if (t->status == TXN_ACTIVE)
+    if (txn_stands(t) == TXN_ACTIVE)
         return;
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     struct assent_bytes r;
@@ -492,6 +501,31 @@ int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uin
         us -= us / 100 * r->jitter *
               (spread(t->token + ordinal * UINT64_C(0x9e3779b97f4a7c15) + attempt) % 1024) / 1024;
     return (int64_t)(us > 0 ? us : 1);
+}
+
+bool branch_given_up(const struct branch_plan *plan, const struct branch_progress *p)
+{
+    return plan->retry.limit > 0 && p->errors >= plan->retry.limit;
+}
+
+void branch_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                    struct branch_progress *p, struct assent_bytes name, enum sm_op op)
+{
+    char reason[ASSENT_NAME_BYTES_MAX + TXN_ERROR_BYTES_MAX + 64];
+    p->next_due_us = 0;
+    branch_progress_put(a->txn, xid, ordinal, t, p);
+    snprintf(reason, sizeof(reason), "%s of %.*s failed %u times: %.*s", sm_op_name(op), (int)name.size,
+             (const char *)name.base, p->errors, (int)p->error.size, (const char *)p->error.base);
+    txn_suspend(a, xid, t, bytes_of(reason));
+}
+
+void branch_done_next(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                      enum sm_op op)
+{
+    if (t->mode == TXN_MODE_SAGA)
+        saga_go_on(a, xid, t, ordinal, op);
+    else
+        phase_two_done(a, xid, t, ordinal);
 }
 
 static int report_stale(struct apply *a, const char *what)

@@ -12,7 +12,7 @@
 
 enum sm_op phase_two_op(const struct txn *t)
 {
-    enum txn_status status = t->status == TXN_SUSPENDED ? t->suspended_from : t->status;
+    enum txn_status status = txn_stands(t);
     if (t->mode == TXN_MODE_MESSAGE)
         return SM_OP_ACTION;
     return status == TXN_COMMITTING || status == TXN_COMMITTED ? SM_OP_CONFIRM : SM_OP_CANCEL;
@@ -94,6 +94,11 @@ void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, u
         p->error = r->error;
     }
     p->error = txn_shortened(p->error, TXN_ERROR_BYTES_MAX);
+    if (p->next_due_us != 0 && branch_given_up(plan, p)) {
+        work_clear(a->txn, was_due_us, xid, r->branch);
+        branch_suspend(a, xid, t, ordinal, p, r->branch, r->op);
+        return;
+    }
     branch_progress_put(a->txn, xid, ordinal, t, p);
     work_clear(a->txn, was_due_us, xid, r->branch);
     if (p->next_due_us != 0) {

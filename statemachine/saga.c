@@ -19,8 +19,6 @@
 
 #include "txn.h"
 
-#define WORD_BYTES 8 /* the longest move */
-
 static bool started(enum branch_status status)
 {
     return status == BRANCH_EXECUTING || status == BRANCH_EXECUTED || status == BRANCH_FAILED;
@@ -274,116 +272,24 @@ void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct a
     txn_save(a, xid, t);
 }
 
-/* Nothing is due while an operator thinks; what is under way may be reported only after a retry. */
-static void saga_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
-{
-    if (t->deadline_us != 0)
-        timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
-    txn_move(t, TXN_SUSPENDED);
-    t->reason = txn_shortened(reason, TXN_REASON_BYTES_MAX);
-    for (uint32_t i = t->saga.concurrent ? 0 : t->saga.cursor; i < t->branches; i++) {
-        struct branch_plan plan;
-        struct branch_progress p;
-        uint8_t error[TXN_ERROR_BYTES_MAX];
-        step_load(a, xid, t, i, &plan, &p, error);
-        if (p.next_due_us != 0) {
-            work_clear(a->txn, p.next_due_us, xid, plan.name);
-            p.next_due_us = 0;
-            branch_progress_put(a->txn, xid, i, t, &p);
-        }
-        if (!t->saga.concurrent)
-            break; /* only one step is under way */
-    }
-    txn_save(a, xid, t);
-}
-
 void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
 {
     if (t->saga.on_failure == SAGA_SUSPEND)
-        saga_suspend(a, xid, t, reason);
+        txn_suspend(a, xid, t, reason);
     else
         saga_back(a, xid, t, reason);
 }
 
-/* Forward again: what has not succeeded is called at once; step `skipped` (branches: none) counts as done. */
-static void saga_forward(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t skipped)
-{
-    txn_move(t, TXN_RUNNING);
-    t->token = a->position;
-    t->saga.retries = 0;
-    for (uint32_t i = 0; i < t->branches; i++) {
-        struct branch_plan plan;
-        struct branch_progress p;
-        uint8_t error[TXN_ERROR_BYTES_MAX];
-        struct store_key name;
-        step_load(a, xid, t, i, &plan, &p, error);
-        if (p.status != BRANCH_EXECUTING && p.status != BRANCH_FAILED)
-            continue;
-        key_init(&name);
-        key_tail(&name, plan.name);
-        branch_move(&p, i == skipped ? BRANCH_EXECUTED : BRANCH_EXECUTING);
-        p.action = i == skipped ? SM_OUTCOME_SUCCESS : 0;
-        p.errors = 0;
-        p.finished_us = i == skipped ? a->now_us : 0;
-        p.next_due_us = i == skipped ? 0 : a->now_us;
-        branch_progress_put(a->txn, xid, i, t, &p);
-        if (i != skipped)
-            work_put(a->txn, a->now_us, xid, key_bytes(&name), SM_OP_ACTION, p.attempts, t->token, i);
-    }
-    uint32_t *ready = ready_room(t), n = 0;
-    if (skipped < t->branches) {
-        assert(t->pending > 0);
-        t->pending--;
-        n = step_followers(a, xid, t, skipped, SM_OP_ACTION, ready);
-    }
-    saga_flow(a, xid, t, SM_OP_ACTION, ready, n);
-    free(ready);
-    txn_save(a, xid, t);
-}
-
-/* An operator says how a suspended saga goes on: "retry" what has not succeeded, "skip" one such step, go
- * "back". Who and why stand in the log and as the transaction's reason. */
-int txn_resume(struct apply *a)
-{
-    const struct command *c = a->command;
-    struct assent_bytes xid = arg_bytes(c, TXN_RESUME_XID), move = arg_bytes(c, TXN_RESUME_MOVE);
-    struct assent_bytes branch = arg_bytes(c, TXN_RESUME_BRANCH), by = arg_bytes(c, TXN_RESUME_BY);
-    struct assent_bytes why = txn_shortened(arg_bytes(c, TXN_RESUME_REASON), TXN_REASON_BYTES_MAX);
-    struct txn t;
-    struct branch_plan plan;
-    struct branch_progress p;
-    char reason[WORD_BYTES + ASSENT_NAME_BYTES_MAX + TXN_REASON_BYTES_MAX + 8];
-    bool skip = bytes_equal(move, bytes_of("skip")), back = bytes_equal(move, bytes_of("back"));
-    if (!txn_load(a->txn, xid, &t))
-        return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
-    if (!skip && !back && !bytes_equal(move, bytes_of("retry")))
-        return refuse(a, ASSENT_INVALID, "move: retry, skip or back");
-    if (why.size == 0)
-        return refuse(a, ASSENT_INVALID, "reason: say why");
-    if (skip != (branch.size > 0))
-        return refuse(a, ASSENT_INVALID, "branch: the step that skip passes over");
-    if (t.status != TXN_SUSPENDED)
-        return refuse(a, ASSENT_TXN_DECIDED, "the transaction is %s", txn_status_name(t.status));
-    uint32_t skipped = t.branches;
-    if (skip) {
-        if (!branch_find(a->txn, xid, branch, &skipped) || !branch_plan_load(a->txn, xid, skipped, &plan))
-            return refuse(a, ASSENT_BRANCH_NOT_FOUND, "no branch %.*s", (int)branch.size,
-                          (const char *)branch.base);
-        branch_progress_load(a->txn, xid, skipped, &t, &plan, &p);
-        if (p.status != BRANCH_EXECUTING && p.status != BRANCH_FAILED)
-            return refuse(a, ASSENT_INVALID, "the step is %s", branch_status_name(p.status));
-    }
-    snprintf(reason, sizeof(reason), "%.*s by %.*s: %.*s", (int)move.size, (const char *)move.base,
-             (int)by.size, (const char *)by.base, (int)why.size, (const char *)why.base);
-    t.reason = txn_shortened(bytes_of(reason), TXN_REASON_BYTES_MAX);
-    if (back)
-        saga_back(a, xid, &t, t.reason);
-    else
-        saga_forward(a, xid, &t, skipped);
-    return txn_answer(a, xid, &t);
-}
-
 /* ---- reports */
+
+void saga_go_on(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i, enum sm_op op)
+{
+    assert(t->pending > 0);
+    t->pending--;
+    uint32_t *ready = ready_room(t);
+    saga_flow(a, xid, t, op, ready, step_followers(a, xid, t, i, op, ready));
+    free(ready);
+}
 
 static void report_success(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
                            struct branch_progress *p, enum sm_op op)
@@ -394,11 +300,23 @@ static void report_success(struct apply *a, struct assent_bytes xid, struct txn 
     if (op == SM_OP_ACTION)
         p->action = SM_OUTCOME_SUCCESS;
     branch_progress_put(a->txn, xid, i, t, p);
-    t->pending--;
-    uint32_t *ready = ready_room(t);
-    saga_flow(a, xid, t, op, ready, step_followers(a, xid, t, i, op, ready));
-    free(ready);
+    saga_go_on(a, xid, t, i, op);
     txn_save(a, xid, t);
+}
+
+/* A step has failed for good. */
+static void step_failed(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                        struct assent_bytes name, struct branch_progress *p)
+{
+    branch_move(p, BRANCH_FAILED);
+    p->action = SM_OUTCOME_FAILURE;
+    p->next_due_us = 0;
+    p->finished_us = a->now_us;
+    branch_progress_put(a->txn, xid, i, t, p);
+    char reason[ASSENT_NAME_BYTES_MAX + TXN_ERROR_BYTES_MAX + 16];
+    snprintf(reason, sizeof(reason), "step %.*s: %.*s", (int)name.size, (const char *)name.base,
+             (int)p->error.size, (const char *)p->error.base);
+    saga_failed(a, xid, t, bytes_of(reason));
 }
 
 /* Again later, or never: an action whose retries are used up turns the saga back. */
@@ -421,6 +339,13 @@ static void report_again(struct apply *a, struct assent_bytes xid, struct txn *t
     }
     if (!ongoing && p->errors < UINT32_MAX)
         p->errors++;
+    if (!ongoing && branch_given_up(plan, p)) {
+        if (op == SM_OP_ACTION && t->saga.on_failure != SAGA_RETRY)
+            step_failed(a, xid, t, i, name, p);
+        else
+            branch_suspend(a, xid, t, i, p, name, op);
+        return;
+    }
     wait_us = branch_back_off_us(t, plan, i, p->errors > 0 ? p->errors - 1 : 0);
     p->next_due_us = a->now_us + wait_us;
     branch_progress_put(a->txn, xid, i, t, p);
@@ -448,15 +373,7 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
     if (outcome == SM_OUTCOME_SUCCESS) {
         report_success(a, xid, t, ordinal, p, op);
     } else if (outcome == SM_OUTCOME_FAILURE && op == SM_OP_ACTION && t->saga.on_failure != SAGA_RETRY) {
-        branch_move(p, BRANCH_FAILED);
-        p->action = SM_OUTCOME_FAILURE;
-        p->next_due_us = 0;
-        p->finished_us = a->now_us;
-        branch_progress_put(a->txn, xid, ordinal, t, p);
-        char reason[ASSENT_NAME_BYTES_MAX + TXN_ERROR_BYTES_MAX + 16];
-        snprintf(reason, sizeof(reason), "step %.*s: %.*s", (int)name.size, (const char *)name.base,
-                 (int)error.size, (const char *)error.base);
-        saga_failed(a, xid, t, bytes_of(reason));
+        step_failed(a, xid, t, ordinal, name, p);
     } else {
         branch_move(p, branch_doing(op));
         report_again(a, xid, t, ordinal, plan, name, p, op, outcome == SM_OUTCOME_ONGOING);

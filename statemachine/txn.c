@@ -232,6 +232,8 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
         saga_decode(t, &r);
     if (format == TXN_FORMAT)
         options_decode(&r, t);
+    if (t->status == TXN_SUSPENDED && format != TXN_FORMAT)
+        t->suspended_from = TXN_RUNNING; /* only sagas waited then, and only on their way forward */
     assert(r.size == 0);
     assert(format == TXN_FORMAT || (t->mode == TXN_MODE_SAGA) == (format == TXN_FORMAT_OLD_SAGA));
     assert(t->status > 0 && t->status < TXN_STATUS_NR);
@@ -663,10 +665,13 @@ int txn_commit(struct apply *a)
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
-    if (t.status == TXN_ROLLING_BACK || t.status == TXN_ROLLED_BACK)
+    enum txn_status stands = txn_stands(&t);
+    if (t.status == TXN_STOPPED || stands == TXN_ROLLING_BACK || stands == TXN_ROLLED_BACK)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_SAGA)
         return refuse(a, ASSENT_INVALID, "a saga commits when its last step is done");
+    if (t.status == TXN_SUSPENDED && stands == TXN_ACTIVE)
+        return refuse(a, ASSENT_CONFLICT, "the transaction waits for an operator");
     if (t.status == TXN_ACTIVE) {
         txn_decide(a, xid, &t, TXN_COMMITTING);
         txn_save(a, xid, &t);
@@ -683,6 +688,18 @@ struct assent_bytes txn_shortened(struct assent_bytes text, size_t max)
     return (struct assent_bytes){text.base, max};
 }
 
+void txn_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
+{
+    assert(txn_stands(t) == TXN_ACTIVE || txn_stands(t) == TXN_RUNNING);
+    if (t->mode == TXN_MODE_SAGA) {
+        saga_back(a, xid, t, reason);
+        return;
+    }
+    t->reason = txn_shortened(reason, TXN_REASON_BYTES_MAX);
+    txn_decide(a, xid, t, TXN_ROLLING_BACK);
+    txn_save(a, xid, t);
+}
+
 /* Roll back, for a reason that is kept.  Idempotent as commit is. */
 int txn_rollback(struct apply *a)
 {
@@ -690,15 +707,11 @@ int txn_rollback(struct apply *a)
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
-    if (t.status == TXN_COMMITTING || t.status == TXN_COMMITTED)
+    enum txn_status stands = txn_stands(&t);
+    if (t.status == TXN_STOPPED || stands == TXN_COMMITTING || stands == TXN_COMMITTED)
         return txn_decided(a, &t);
-    if (t.status == TXN_ACTIVE) {
-        t.reason = txn_shortened(arg_bytes(a->command, TXN_ROLLBACK_REASON), TXN_REASON_BYTES_MAX);
-        txn_decide(a, xid, &t, TXN_ROLLING_BACK);
-        txn_save(a, xid, &t);
-    } else if (t.status == TXN_RUNNING || t.status == TXN_SUSPENDED) {
-        saga_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
-    }
+    if (stands == TXN_ACTIVE || stands == TXN_RUNNING)
+        txn_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
     return txn_answer(a, xid, &t);
 }
 

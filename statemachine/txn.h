@@ -216,10 +216,28 @@ void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t)
 /* At most `max` bytes, not ending inside a UTF-8 sequence. */
 struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
 
+/* Turn back what was not decided, for a reason: what is going forward, or waits for an operator on that way.
+ * Saves. */
+void txn_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+
+/* ---- waiting for an operator: suspend.c ---- */
+
+/* From ACTIVE, RUNNING, COMMITTING or ROLLING_BACK to SUSPENDED: nothing is due any more.  Saves. */
+void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+/* Back to where it was; what has not succeeded is due now.  Saves. */
+void txn_unsuspend(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* The same, but `branch`, whose call has not succeeded, counts as done.  ASSENT_OK, or a refusal and nothing
+ * changed: there is no such branch, or its call is not due. */
+int txn_skip(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes branch);
+/* The status a suspended or stopped transaction was in; that of any other. */
+enum txn_status txn_stands(const struct txn *t);
+
 /* A running saga cannot go on: turn back or wait for an operator, as its submission says.  Saves. */
 void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 /* Turn a running or suspended saga back, for a reason.  Saves. */
 void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+/* Operation `op` of step `i` has just been done: on with those that waited for it.  Does not save. */
+void saga_go_on(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i, enum sm_op op);
 
 /* ---- finding them: txn_index.c ---- */
 
@@ -348,7 +366,7 @@ struct branch_progress {
     int64_t next_due_us; /* of the next call; 0 when there is none */
     int64_t finished_us;
     struct assent_bytes error; /* of the last failed call; borrowed */
-    uint32_t errors;           /* of this operation, with a longer wait after each */
+    uint32_t errors;           /* failed calls of this operation since it began or an operator had it repeated */
     enum sm_outcome action;    /* of a saga's step: SUCCESS, FAILURE, or 0: unknown */
     uint32_t waiting;          /* likewise: steps that must be done first */
 };
@@ -361,6 +379,17 @@ void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint3
 /* Move, asserted against the table. */
 void branch_move(struct branch_progress *p, enum branch_status to);
 enum branch_status branch_doing(enum sm_op op), branch_done(enum sm_op op);
+/* The operation a branch is in the middle of; 0: none. */
+enum sm_op branch_under_way(enum branch_status status);
+/* Operation `op` of a branch has just been done, whatever the mode: on to what comes next.  Does not save. */
+void branch_done_next(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                      enum sm_op op);
+/* Has it failed so often that its retry limit says it was the last time? */
+bool branch_given_up(const struct branch_plan *plan, const struct branch_progress *p);
+/* An operation that must succeed was given up: wait for an operator.  The branch's work is cleared, its error in
+ * `p`.  Saves. */
+void branch_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
+                    struct branch_progress *p, struct assent_bytes name, enum sm_op op);
 /* The wait before the call after failed call number `attempt`, in microseconds; `ordinal` and the
  * transaction's token spread the jitter. */
 int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uint32_t ordinal,
