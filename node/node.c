@@ -150,6 +150,7 @@ static void on_turn(uv_check_t *check)
     if (node->http != NULL)
         http_turn(node->http);
     tso_service_turn(&node->tso);
+    events_turn(&node->events);
     read_gate_turn(&node->reads);
     if (node->log != NULL)
         forward_turn(&node->forward);
@@ -304,6 +305,7 @@ void node_close(struct node *node)
 {
     assert(node->state == NODE_CLOSED);
     sm_close(node->sm, true);
+    events_close(&node->events);
     forward_close(&node->forward);
     read_gate_close(&node->reads);
     pthread_mutex_destroy(&node->sm_mutex);
@@ -348,8 +350,11 @@ static int open_state(struct node *node, char *err, size_t err_size)
     }
     struct sm_config config = {.dir = dir, .map_bytes = node->config->state_map_gb * GIB};
     int status = sm_open(&node->sm, &config, err, err_size);
-    if (status == ASSENT_OK)
+    if (status == ASSENT_OK) {
         node->applied_index = sm_applied_index(node->sm);
+        events_init(&node->events, node->config->events_kept, node->applied_index);
+        sm_on_event(node->sm, events_record, &node->events);
+    }
     return status;
 }
 
@@ -383,6 +388,8 @@ static int open_log(struct node *node, char *err, size_t err_size)
     int status = raftlog_open(&node->log, node->loop, &config, &app, err, err_size);
     if (status != ASSENT_OK)
         node->log = NULL;
+    else
+        node_app_restored(node);
     return status;
 }
 
@@ -441,8 +448,10 @@ static void unwind(struct node *node)
     uv_run(node->loop, UV_RUN_DEFAULT);
     forward_close(&node->forward);
     read_gate_close(&node->reads);
-    if (node->sm != NULL)
+    if (node->sm != NULL) {
         sm_close(node->sm, true);
+        events_close(&node->events);
+    }
     if (node->lock_fd >= 0)
         close(node->lock_fd);
     pthread_mutex_destroy(&node->sm_mutex);

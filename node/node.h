@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "config.h"
+#include "events.h"
 #include "forward.h"
 #include "log.h"
 #include "metrics.h"
@@ -57,6 +58,7 @@ struct node {
     struct read_gate reads;
     struct tso_service tso;
     struct forward forward;
+    struct events events;
     struct metrics metrics;
     char advert[1024]; /* what peers are told: lines of key=value */
 

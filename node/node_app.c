@@ -22,10 +22,20 @@ static void app_cluster(void *data, uint64_t cluster_id)
     node->tagged = true;
 }
 
+void node_app_restored(struct node *node)
+{
+    uint64_t applied = sm_applied_index(node->sm);
+    if (applied <= node->applied_index)
+        return;
+    events_gap(&node->events, applied);
+    node->applied_index = applied;
+}
+
 static void app_apply(void *data, struct raftlog_command *commands, uint32_t n, uint64_t index)
 {
     struct node *node = data;
     assert(node->tagged);
+    node_app_restored(node);
     if (n > node->batch_capacity) {
         struct sm_command *batch = realloc(node->batch, n * sizeof *batch);
         if (batch == NULL)
@@ -47,6 +57,8 @@ static void app_apply(void *data, struct raftlog_command *commands, uint32_t n, 
     if (node->log == NULL)
         return; /* still opening */
     node_arm_due(node);
+    if (events_pending(&node->events))
+        node_wake(node);
     if (node->executor != NULL)
         executor_kick(node->executor);
 }

@@ -4,6 +4,7 @@ target_include_directories(node_harness PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
 target_link_libraries(node_harness PUBLIC assent_node)
 
 assent_test(test_node_json test_json.c LIBS assent_node)
+assent_test(test_node_events test_events.c LIBS assent_node)
 assent_test(test_node_config test_config.c LIBS assent_node)
 target_compile_definitions(test_node_config PRIVATE MANUAL="${CMAKE_SOURCE_DIR}/docs/configuration.md")
 assent_test(test_node_routes test_routes.c LIBS assent_node)
