@@ -2,11 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build up down test test-thread bench lint coverage fuzz format-check format install clean
+.PHONY: help setup build up demo down test test-thread bench lint coverage fuzz format-check format install clean
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
 LOCAL ?= .local
+NAME ?= order
+KILL ?= yes
+OPTIONS ?=
 RELEASE := build/release
 CTL := $(RELEASE)/client/ctl/assentctl
 export ASSENTD := $(abspath $(RELEASE)/node/assentd)
@@ -30,7 +33,7 @@ up: build ## build, start three nodes, show a transfer that survives the death o
 	$(call say,"starting three nodes on 127.0.0.1 (HTTP 8080 8081 8082; state in $(LOCAL)/)")
 	@$(CTL) local up --dir $(LOCAL)
 	$(call say,"a transfer between two banks; the leader is killed in the middle")
-	@$(RELEASE)/client/demo/assent-demo transfer --state $(LOCAL)/nodes.json --ctl $(CTL)
+	@$(RELEASE)/client/demo/assent-demo transfer --kill-leader --state $(LOCAL)/nodes.json --ctl $(CTL)
 	$(call say,"what runs now")
 	@$(CTL) local up --dir $(LOCAL)
 	@printf '%s\n' '' 'Look around:' \
@@ -40,6 +43,10 @@ up: build ## build, start three nodes, show a transfer that survives the death o
 	  '  $(CTL) txn list' \
 	  '  tail $(LOCAL)/node-1.log' \
 	  'Stop it: make down'
+
+demo: build ## NAME=order: a demonstration on the cluster of `make up`, the leader is killed (KILL= : it is not)
+	@$(CTL) local up --dir $(LOCAL) >/dev/null
+	@$(RELEASE)/client/demo/assent-demo run $(NAME) $(if $(KILL),--kill-leader) $(OPTIONS) --state $(LOCAL)/nodes.json --ctl $(CTL)
 
 down: ## stop the nodes of `make up`; their data stays
 	@if [ -x $(CTL) ]; then $(CTL) local down --dir $(LOCAL); else echo "nothing was built, so nothing runs"; fi

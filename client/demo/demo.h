@@ -5,10 +5,15 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 /* One command of the program: arguments behind its name; gives the exit code. */
 int bank_main(int argc, char **argv);
-int transfer_main(int argc, char **argv);
+int inventory_main(int argc, char **argv);
+/* `name` and its options, or "run" and both behind it.  -1: there is no such demonstration. */
+int play_main(const char *name, int argc, char **argv);
+/* Names and sentences of all demonstrations, one a line. */
+void play_list(FILE *out);
 
 /* ---- http.c: blocking JSON over HTTP ---- */
 
@@ -26,8 +31,6 @@ void http_init(void);
 void http_call(const char *method, const char *url, const char *header, json_t *body, long timeout_ms,
                struct http_answer *out);
 
-/* ---- transfer.c, and who else drives a cluster ---- */
-
 /* The nodes of a cluster as HTTP endpoints. */
 #define ENDPOINTS_MAX 16
 struct endpoints {
@@ -42,19 +45,22 @@ bool endpoints_parse(struct endpoints *e, const char *text);
 bool cluster_call(struct endpoints *e, const char *method, const char *path, json_t *body, long patience_ms,
                   json_t **data, char *error, size_t error_size);
 
-/* ---- peers.c: bank processes, the node file, the clock ---- */
+/* ---- peers.c: participants as processes of their own, the clock ---- */
 
-struct bank_process {
-    int pid;
+/* Zeroed before its first start. */
+struct peer {
+    const char *kind, *name;
+    int pid; /* 0: not running */
     uint16_t port;
-    char dir[512];
     char url[64];
+    int kept; /* holds the port while it is down; private */
 };
-/* Start `assent-demo bank` on a free port with its data below `dir`; it ends with its parent.  False: not
- * started. */
-bool bank_start(struct bank_process *b, const char *dir, const char *name, const char *accounts,
-                bool gate_closed);
-void bank_stop(struct bank_process *b);
+/* Start `assent-demo KIND` with `args` (NULL ends them) on a free port, or on the one it had before; it ends
+ * with its parent.  `kind` and `name` are borrowed.  False: not started. */
+bool peer_start(struct peer *p, const char *kind, const char *name, const char *const *args);
+void peer_stop(struct peer *p);
+/* Wait until it has ended by itself. */
+void peer_wait(struct peer *p);
 
 int64_t monotonic_ms(void);
 void sleep_ms(long ms);

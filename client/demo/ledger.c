@@ -1,4 +1,4 @@
-/* Accounts and guard of the demonstration bank. */
+/* Accounts and guard of the demonstrations' participants. */
 #include "ledger.h"
 
 #include <errno.h>
@@ -34,7 +34,12 @@ struct guard_row {
 
 const char *ledger_op_name(enum ledger_op op)
 {
-    return op == LEDGER_TRY ? "try" : op == LEDGER_CONFIRM ? "confirm" : "cancel";
+    static const char *const names[] = {[LEDGER_TRY] = "try",
+                                        [LEDGER_CONFIRM] = "confirm",
+                                        [LEDGER_CANCEL] = "cancel",
+                                        [LEDGER_ACTION] = "action",
+                                        [LEDGER_COMPENSATE] = "compensate"};
+    return names[op];
 }
 
 /* A store that fails in the middle leaves nothing to say to the caller but 500: stop, the next start
@@ -43,7 +48,7 @@ static void must(int rv, const char *what)
 {
     if (rv == 0)
         return;
-    fprintf(stderr, "bank: %s: %s\n", what, mdb_strerror(rv));
+    fprintf(stderr, "ledger: %s: %s\n", what, mdb_strerror(rv));
     abort();
 }
 
@@ -179,6 +184,30 @@ bool ledger_account_add(struct ledger *l, const char *name, int64_t balance, cha
     return true;
 }
 
+/* NULL: the account can bear it. */
+static const char *amount_refused(const struct balances *b, int64_t amount)
+{
+    if (amount == 0 || amount < -INT64_MAX / 4 || amount > INT64_MAX / 4)
+        return "the amount is zero or too large";
+    if (amount < 0 && b->balance - b->frozen < -amount)
+        return "insufficient funds";
+    if (amount > 0 && b->balance + b->coming > INT64_MAX / 2 - amount)
+        return "the account would overflow";
+    return NULL;
+}
+
+static struct reservation reservation_of(const char *account, int64_t amount, uint64_t token)
+{
+    struct reservation r = {.amount = amount, .token = token};
+    memcpy(r.account, account, strlen(account));
+    return r;
+}
+
+static bool reservation_same(const struct reservation *r, const char *account, int64_t amount)
+{
+    return r->amount == amount && strncmp(r->account, account, sizeof(r->account)) == 0;
+}
+
 enum ledger_outcome ledger_reserve(struct ledger *l, const char *xid, const char *branch, const char *account,
                                    int64_t amount, char *why, size_t why_size)
 {
@@ -193,47 +222,95 @@ enum ledger_outcome ledger_reserve(struct ledger *l, const char *xid, const char
     if (!get(txn, l->accounts, account, strlen(account), &b, sizeof(b)))
         return refused(txn, why, why_size, "no such account");
     if (!guard_enter(txn, l, xid, branch, LEDGER_TRY, 0)) {
-        bool same = get(txn, l->branches, k.bytes, k.size, &r, sizeof(r)) && r.amount == amount &&
-                    strncmp(r.account, account, sizeof(r.account)) == 0;
-        if (!same)
+        if (!get(txn, l->branches, k.bytes, k.size, &r, sizeof(r)) || !reservation_same(&r, account, amount))
             return refused(txn, why, why_size, "the branch has reserved something else");
         must(mdb_txn_commit(txn), "commit");
         return LEDGER_REPEATED;
     }
-    if (amount == 0 || amount < -INT64_MAX / 4 || amount > INT64_MAX / 4)
-        return refused(txn, why, why_size, "the amount is zero or too large");
-    if (amount < 0 && b.balance - b.frozen < -amount)
-        return refused(txn, why, why_size, "insufficient funds");
-    if (amount > 0 && b.balance + b.coming > INT64_MAX / 2 - amount)
-        return refused(txn, why, why_size, "the account would overflow");
+    const char *no = amount_refused(&b, amount);
+    if (no != NULL)
+        return refused(txn, why, why_size, no);
     if (amount < 0)
         b.frozen -= amount;
     else
         b.coming += amount;
-    r = (struct reservation){.amount = amount};
-    memcpy(r.account, account, strlen(account));
+    r = reservation_of(account, amount, 0);
     put(txn, l->accounts, account, strlen(account), &b, sizeof(b));
     put(txn, l->branches, k.bytes, k.size, &r, sizeof(r));
     must(mdb_txn_commit(txn), "commit");
     return LEDGER_DONE;
 }
 
-/* Move the money, or let go of it. */
-static void settle_account(MDB_txn *txn, const struct ledger *l, enum ledger_op op,
-                           const struct reservation *r)
+enum ledger_outcome ledger_act(struct ledger *l, const char *xid, const char *branch, const char *account,
+                               int64_t amount, uint64_t token, char *why, size_t why_size)
+{
+    enum ledger_outcome outcome = LEDGER_REPEATED;
+    struct guard_row row;
+    struct balances b;
+    struct reservation r = {.amount = 0};
+    struct key k = branch_key(xid, branch);
+    MDB_txn *txn;
+    must(mdb_txn_begin(l->env, NULL, 0, &txn), "begin");
+    bool known = get(txn, l->branches, k.bytes, k.size, &r, sizeof(r));
+    if (token < r.token)
+        return refused(txn, why, why_size, "the token is older than one seen: the caller has been replaced");
+    if (guard_get(txn, l, xid, branch, LEDGER_COMPENSATE, &row))
+        return refused(txn, why, why_size, "the branch has been taken back already");
+    if (!get(txn, l->accounts, account, strlen(account), &b, sizeof(b)))
+        return refused(txn, why, why_size, "no such account");
+    if (guard_enter(txn, l, xid, branch, LEDGER_ACTION, token)) {
+        const char *no = amount_refused(&b, amount);
+        if (no != NULL)
+            return refused(txn, why, why_size, no);
+        b.balance += amount;
+        put(txn, l->accounts, account, strlen(account), &b, sizeof(b));
+        outcome = LEDGER_DONE;
+    } else if (!known || !reservation_same(&r, account, amount)) {
+        return refused(txn, why, why_size, "the branch has done something else");
+    }
+    r = reservation_of(account, amount, token);
+    put(txn, l->branches, k.bytes, k.size, &r, sizeof(r));
+    must(mdb_txn_commit(txn), "commit");
+    return outcome;
+}
+
+enum ledger_outcome ledger_ask(struct ledger *l, const char *xid, const char *branch, char *why,
+                               size_t why_size)
+{
+    struct guard_row row;
+    MDB_txn *txn;
+    must(mdb_txn_begin(l->env, NULL, 0, &txn), "begin");
+    bool done = guard_get(txn, l, xid, branch, LEDGER_ACTION, &row);
+    if (!done) {
+        guard_enter(txn, l, xid, branch, LEDGER_COMPENSATE, 0);
+        snprintf(why, why_size, "FAILURE: it has not happened and never will");
+    }
+    must(mdb_txn_commit(txn), "commit");
+    return done ? LEDGER_DONE : LEDGER_REFUSED;
+}
+
+/* Move the money, or let go of it, or move it back.  NULL, or why that cannot be. */
+static const char *settle_account(MDB_txn *txn, const struct ledger *l, enum ledger_op op,
+                                  const struct reservation *r)
 {
     struct balances b;
     size_t size = strnlen(r->account, sizeof(r->account));
     bool there = get(txn, l->accounts, r->account, size, &b, sizeof(b));
     must(there ? 0 : MDB_CORRUPTED, "account of a reservation");
-    if (r->amount < 0)
+    if (op == LEDGER_COMPENSATE) {
+        if (r->amount > 0 && b.balance - b.frozen < r->amount)
+            return "what came has been spent";
+        b.balance -= r->amount;
+    } else if (r->amount < 0) {
         b.frozen += r->amount;
-    else
+    } else {
         b.coming -= r->amount;
+    }
     if (op == LEDGER_CONFIRM)
         b.balance += r->amount;
     must(b.balance >= 0 && b.frozen >= 0 && b.coming >= 0 ? 0 : MDB_CORRUPTED, "balances");
     put(txn, l->accounts, r->account, size, &b, sizeof(b));
+    return NULL;
 }
 
 enum ledger_outcome ledger_settle(struct ledger *l, enum ledger_op op, const char *xid, const char *branch,
@@ -241,15 +318,17 @@ enum ledger_outcome ledger_settle(struct ledger *l, enum ledger_op op, const cha
 {
     enum ledger_op other = op == LEDGER_CONFIRM ? LEDGER_CANCEL : LEDGER_CONFIRM;
     enum ledger_outcome outcome = LEDGER_DONE;
+    const char *no = NULL;
     struct guard_row row;
     struct reservation r = {.amount = 0};
     struct key k = branch_key(xid, branch);
     MDB_txn *txn;
     must(mdb_txn_begin(l->env, NULL, 0, &txn), "begin");
-    bool tried = get(txn, l->branches, k.bytes, k.size, &r, sizeof(r)) && r.amount != 0;
+    bool tried = get(txn, l->branches, k.bytes, k.size, &r, sizeof(r)) &&
+                 guard_get(txn, l, xid, branch, op == LEDGER_COMPENSATE ? LEDGER_ACTION : LEDGER_TRY, &row);
     if (token < r.token)
         return refused(txn, why, why_size, "the token is older than one seen: the caller has been replaced");
-    if (guard_get(txn, l, xid, branch, other, &row))
+    if (op != LEDGER_COMPENSATE && guard_get(txn, l, xid, branch, other, &row))
         return refused(txn, why, why_size, "the branch has been settled the other way");
     if (op == LEDGER_CONFIRM && !tried)
         return refused(txn, why, why_size, "the branch has reserved nothing");
@@ -259,7 +338,9 @@ enum ledger_outcome ledger_settle(struct ledger *l, enum ledger_op op, const cha
     else if (!tried)
         outcome = LEDGER_EMPTY;
     else
-        settle_account(txn, l, op, &r);
+        no = settle_account(txn, l, op, &r);
+    if (no != NULL)
+        return refused(txn, why, why_size, no);
     put(txn, l->branches, k.bytes, k.size, &r, sizeof(r));
     must(mdb_txn_commit(txn), "commit");
     return outcome;

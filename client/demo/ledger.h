@@ -1,10 +1,14 @@
-/* A bank's accounts and its guard, durable in one LMDB environment.
+/* A participant's accounts and its guard, durable in one LMDB environment.
  *
  * The guard is what a participant needs so that repeated, late and stale calls change nothing: one row per
- * (xid, branch, operation), written in the same local transaction as the effect.  It gives idempotence    a
- * second call of an operation finds its row and only counts itself; empty cancel   a cancel that comes
- * without its try leaves its row and succeeds; anti-hanging   a try that comes behind its cancel finds that
- * row and is refused; fencing        a call whose token is older than the branch's newest is refused. */
+ * (xid, branch, operation), written in the same local transaction as the effect.  It gives
+ *
+ *   idempotence    a second call of an operation finds its row and only counts itself
+ *   empty cancel   a cancel (or compensation) that comes without its try (or action) leaves its row, succeeds
+ *   anti-hanging   a try (or action) that comes behind that row is refused
+ *   fencing        a call whose token is older than the branch's newest is refused
+ *
+ * An account counts whatever its owner likes: cents, or pieces on a shelf. */
 #ifndef DEMO_LEDGER_H
 #define DEMO_LEDGER_H
 
@@ -16,7 +20,14 @@
 
 struct ledger;
 
-enum ledger_op { LEDGER_TRY = 1, LEDGER_CONFIRM = 2, LEDGER_CANCEL = 3 };
+/* Numbers are stored. */
+enum ledger_op {
+    LEDGER_TRY = 1,
+    LEDGER_CONFIRM = 2,
+    LEDGER_CANCEL = 3,
+    LEDGER_ACTION = 4,     /* of a saga, a message, a workflow: takes effect at once */
+    LEDGER_COMPENSATE = 5, /* takes it back; the tombstone of a query that found nothing, too */
+};
 const char *ledger_op_name(enum ledger_op op);
 
 enum ledger_outcome {
@@ -28,7 +39,7 @@ enum ledger_outcome {
 
 struct ledger_account {
     char name[LEDGER_NAME_MAX + 1];
-    int64_t balance; /* cents; what is reserved is still in it */
+    int64_t balance; /* what is reserved is still in it */
     int64_t frozen;  /* reserved by debits that are not confirmed or cancelled yet */
     int64_t coming;  /* announced by credits likewise */
 };
@@ -49,7 +60,14 @@ bool ledger_account_add(struct ledger *l, const char *name, int64_t balance, cha
 /* Reserve `amount` of an account for a branch: negative a debit, positive a credit. */
 enum ledger_outcome ledger_reserve(struct ledger *l, const char *xid, const char *branch, const char *account,
                                    int64_t amount, char *why, size_t why_size);
-/* Confirm or cancel what the branch reserved. */
+/* Move `amount` at once: negative off the account, positive onto it. */
+enum ledger_outcome ledger_act(struct ledger *l, const char *xid, const char *branch, const char *account,
+                               int64_t amount, uint64_t token, char *why, size_t why_size);
+/* Did the action of the branch happen?  DONE: it did.  REFUSED: it did not, and a late one will be refused.
+ */
+enum ledger_outcome ledger_ask(struct ledger *l, const char *xid, const char *branch, char *why,
+                               size_t why_size);
+/* Confirm or cancel what the branch reserved, or compensate what it did. */
 enum ledger_outcome ledger_settle(struct ledger *l, enum ledger_op op, const char *xid, const char *branch,
                                   uint64_t token, char *why, size_t why_size);
 

@@ -1,4 +1,5 @@
-/* The other processes of a demonstration: banks, and the time that passes while waiting for them. */
+/* The other processes of a demonstration: participants, and the time that passes while waiting for them. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -7,11 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "demo.h"
+
+#define ARGS_MAX 24
 
 int64_t monotonic_ms(void)
 {
@@ -26,25 +30,19 @@ void sleep_ms(long ms)
     nanosleep(&t, NULL);
 }
 
-static void bank_exec(const struct bank_process *b, const char *name, const char *accounts, bool gate_closed,
-                      pid_t parent)
+static void peer_exec(const struct peer *p, const char *const *args, pid_t parent)
 {
-    char *argv[] = {(char *)(uintptr_t) "assent-demo",
-                    (char *)(uintptr_t) "bank",
-                    (char *)(uintptr_t) "--listen",
-                    (char *)(uintptr_t) "127.0.0.1:0",
-                    (char *)(uintptr_t) "--data",
-                    (char *)(uintptr_t)b->dir,
-                    (char *)(uintptr_t) "--name",
-                    (char *)(uintptr_t)name,
-                    (char *)(uintptr_t) "--accounts",
-                    (char *)(uintptr_t)accounts,
-                    gate_closed ? (char *)(uintptr_t) "--gate-closed" : NULL,
-                    NULL};
+    char listen[32];
+    const char *argv[ARGS_MAX] = {"assent-demo", p->kind, "--listen", listen, "--name", p->name};
+    size_t n = 6;
+    snprintf(listen, sizeof(listen), "127.0.0.1:%u", p->port);
+    for (; *args != NULL && n + 1 < ARGS_MAX; args++)
+        argv[n++] = *args;
+    argv[n] = NULL;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     if (getppid() != parent)
         _exit(1);
-    execv("/proc/self/exe", argv);
+    execv("/proc/self/exe", (char *const *)(uintptr_t)argv);
     _exit(127);
 }
 
@@ -70,36 +68,58 @@ static bool read_port(int fd, uint16_t *port)
     return number > 0 && number <= UINT16_MAX;
 }
 
-bool bank_start(struct bank_process *b, const char *dir, const char *name, const char *accounts,
-                bool gate_closed)
+/* While it is down nobody else gets its port: bound, but nobody listens. */
+static int port_keep(uint16_t port)
+{
+    struct sockaddr_in a = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int on = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0 ||
+                    bind(fd, (struct sockaddr *)&a, sizeof(a)) != 0)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+bool peer_start(struct peer *p, const char *kind, const char *name, const char *const *args)
 {
     int fds[2];
-    *b = (struct bank_process){0};
-    if (snprintf(b->dir, sizeof(b->dir), "%s/%s", dir, name) >= (int)sizeof(b->dir) ||
-        pipe2(fds, O_CLOEXEC) != 0)
+    p->kind = kind;
+    p->name = name;
+    if (pipe2(fds, O_CLOEXEC) != 0)
         return false;
+    if (p->kept > 0)
+        close(p->kept);
+    p->kept = 0;
     pid_t parent = getpid(), pid = fork();
     if (pid == 0) {
         dup2(fds[1], STDOUT_FILENO);
-        bank_exec(b, name, accounts, gate_closed, parent);
+        peer_exec(p, args, parent);
     }
     close(fds[1]);
-    bool ok = pid > 0 && read_port(fds[0], &b->port);
+    p->pid = pid;
+    bool ok = pid > 0 && read_port(fds[0], &p->port);
     close(fds[0]);
-    b->pid = pid;
     if (ok)
-        snprintf(b->url, sizeof(b->url), "http://127.0.0.1:%u", b->port);
+        snprintf(p->url, sizeof(p->url), "http://127.0.0.1:%u", p->port);
     else
-        bank_stop(b);
+        peer_stop(p);
     return ok;
 }
 
-void bank_stop(struct bank_process *b)
+void peer_wait(struct peer *p)
 {
-    if (b->pid <= 0)
-        return;
-    kill(b->pid, SIGTERM);
-    while (waitpid(b->pid, NULL, 0) < 0 && errno == EINTR)
+    while (p->pid > 0 && waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
         continue;
-    b->pid = 0;
+    p->pid = 0;
+    p->kept = port_keep(p->port);
+}
+
+void peer_stop(struct peer *p)
+{
+    if (p->pid <= 0)
+        return;
+    kill(p->pid, SIGTERM);
+    peer_wait(p);
 }

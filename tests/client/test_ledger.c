@@ -59,6 +59,11 @@ static enum ledger_outcome reserve(struct world *w, const char *branch, int64_t 
     return ledger_reserve(w->l, "t", branch, "alice", amount, w->why, sizeof(w->why));
 }
 
+static enum ledger_outcome act(struct world *w, const char *branch, int64_t amount, uint64_t token)
+{
+    return ledger_act(w->l, "t", branch, "alice", amount, token, w->why, sizeof(w->why));
+}
+
 static enum ledger_outcome settle(struct world *w, enum ledger_op op, const char *branch, uint64_t token)
 {
     return ledger_settle(w->l, op, "t", branch, token, w->why, sizeof(w->why));
@@ -175,6 +180,66 @@ static void amounts_out_of_range_are_refused(void **state)
     assert_account(w, 1000, 0, 0);
 }
 
+static void an_action_and_its_compensation_move_the_money_once_each(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(act(w, "b", -300, 7), LEDGER_DONE);
+    assert_int_equal(act(w, "b", -300, 7), LEDGER_REPEATED);
+    assert_account(w, 700, 0, 0);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "b", 8), LEDGER_DONE);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "b", 8), LEDGER_REPEATED);
+    assert_account(w, 1000, 0, 0);
+    assert_int_equal(act(w, "b", -300, 8), LEDGER_REFUSED); /* late */
+    assert_int_equal(act(w, "b", -300, 7), LEDGER_REFUSED); /* and stale */
+    assert_account(w, 1000, 0, 0);
+}
+
+static void a_refused_action_leaves_no_row_and_its_compensation_is_empty(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(act(w, "b", -1001, 7), LEDGER_REFUSED);
+    assert_string_equal(w->why, "insufficient funds");
+    ledger_entries(w->l, "t", count_entry, w);
+    assert_int_equal(w->rows, 0);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "b", 7), LEDGER_EMPTY);
+    assert_int_equal(act(w, "b", -1, 7), LEDGER_REFUSED);
+    assert_account(w, 1000, 0, 0);
+}
+
+static void what_came_and_was_spent_cannot_be_taken_back(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(act(w, "in", 500, 7), LEDGER_DONE);
+    assert_int_equal(act(w, "out", -1400, 7), LEDGER_DONE);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "in", 8), LEDGER_REFUSED);
+    assert_account(w, 100, 0, 0);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "out", 8), LEDGER_DONE);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "in", 8), LEDGER_DONE); /* the refusal left no row */
+    assert_account(w, 1000, 0, 0);
+}
+
+static void a_question_about_what_never_happened_bars_it(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(act(w, "a", -300, 0), LEDGER_DONE);
+    assert_int_equal(ledger_ask(w->l, "t", "a", w->why, sizeof(w->why)), LEDGER_DONE);
+    assert_int_equal(ledger_ask(w->l, "t", "b", w->why, sizeof(w->why)), LEDGER_REFUSED);
+    assert_int_equal(act(w, "b", -300, 0), LEDGER_REFUSED);
+    assert_int_equal(ledger_ask(w->l, "t", "b", w->why, sizeof(w->why)), LEDGER_REFUSED);
+    assert_account(w, 700, 0, 0);
+}
+
+/* Rows of the one protocol mean nothing to the other. */
+static void a_try_is_no_action_and_an_action_no_try(void **state)
+{
+    struct world *w = *state;
+    assert_int_equal(reserve(w, "a", -300), LEDGER_DONE);
+    assert_int_equal(settle(w, LEDGER_COMPENSATE, "a", 7), LEDGER_EMPTY);
+    assert_int_equal(act(w, "b", -300, 7), LEDGER_DONE);
+    assert_int_equal(settle(w, LEDGER_CONFIRM, "b", 7), LEDGER_REFUSED);
+    assert_account(w, 700, 300, 0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -188,6 +253,11 @@ int main(void)
         T(an_older_token_is_refused),
         T(everything_is_there_after_a_restart),
         T(amounts_out_of_range_are_refused),
+        T(an_action_and_its_compensation_move_the_money_once_each),
+        T(a_refused_action_leaves_no_row_and_its_compensation_is_empty),
+        T(what_came_and_was_spent_cannot_be_taken_back),
+        T(a_question_about_what_never_happened_bars_it),
+        T(a_try_is_no_action_and_an_action_no_try),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
