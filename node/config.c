@@ -88,6 +88,9 @@ static const struct option_def options[] = {
      "How long an HTTP request may take in all before it gets 504."},
     {"drain-ms", UINT(drain_ms), "5000", 0, 600000, "ms",
      "How long a graceful stop waits for requests under way."},
+    {"branch-report-lazy-ms", UINT(branch_report_lazy_ms), "5", 0, 1000, "ms",
+     "How long the report of a call that nobody waits for may wait for others to share its command; 0: "
+     "never."},
     {"events-kept", UINT(events_kept), "65536", 16, 1 << 24, NULL,
      "Events of transactions kept in memory for streams that come back (64 MiB at most)."},
     {"http-connections", UINT(http_connections), "4096", 1, 100000, NULL, "HTTP connections at once."},

@@ -177,6 +177,7 @@ static void on_wake(uv_timer_t *timer)
         return;
     if (ex->unreported != NULL && uv_now(ex->config.loop) >= ex->report_again_ms)
         report_again(ex);
+    reports_turn(ex);
     if (!ex->in_pass && ex->next_due_us <= now_us(ex))
         ex->dirty = true;
     if (ex->in_pass || ex->dirty)
@@ -240,7 +241,10 @@ void executor_stop(struct executor *ex)
         return;
     ex->running = false;
     uv_timer_stop(&ex->timer);
-    ex->unreported = NULL;
+    ex->unreported = ex->gathered = NULL;
+    ex->gathered_n = 0;
+    ex->gathered_bytes = 0;
+    ex->gathered_urgent = false;
     for (uint32_t i = 0; i < TABLE_SIZE; i++) {
         struct call *next;
         for (struct call *c = ex->table[i]; c != NULL; c = next) {
@@ -258,6 +262,7 @@ void executor_stop(struct executor *ex)
                 h->queued--;
                 ex->metrics.queued--;
             }
+            ex->metrics.reporting -= c->state == CALL_GATHERED;
             c->host = NULL;
             if (h != NULL)
                 host_update(ex, h);
@@ -310,6 +315,8 @@ void close_when_idle(struct executor *ex)
 void executor_close(struct executor *ex, void (*cb)(void *data), void *data)
 {
     assert(!ex->closing);
+    if (ex->running)
+        reports_flush(ex); /* a successor need not make these calls again */
     executor_stop(ex);
     ex->closing = true;
     ex->closed = cb;

@@ -45,8 +45,11 @@ struct executor_config {
     uint32_t per_host_max;  /* calls at a time to one host and port, 32 */
     uint32_t timeout_ms;    /* of a call whose branch names none, 10,000 */
 
+    /* A report nobody waits for may wait so long for others to share its command; 0: it never waits. */
+    uint32_t report_lazy_ms;
+
     void *data; /* of the callbacks */
-    /* Propose `command` (a BRANCH_REPORT, borrowed until return).  Zero: executor_reported(ticket) follows
+    /* Propose `command` (BRANCH_REPORTS, borrowed until return).  Zero: executor_reported(ticket) follows
      * exactly once, later, also when leadership is lost or the log is closed.  Non-zero (ASSENT_BUSY, ...):
      * it never follows, and the executor tries again. */
     int (*propose)(void *data, struct assent_bytes command, void *ticket);
@@ -68,15 +71,17 @@ void executor_start(struct executor *ex);
 void executor_stop(struct executor *ex);
 /* Something was applied: there may be new work.  Cheap; call it after each batch. */
 void executor_kick(struct executor *ex);
-/* The outcome of a proposal: ASSENT_OK or a refusal when it was applied, an operating error otherwise. */
-void executor_reported(struct executor *ex, void *ticket, int code);
+/* The outcome of a proposal: ASSENT_OK or a refusal when it was applied, an operating error otherwise.
+ * `counted`: of ASSENT_OK, how many of its reports the answer says were no refusals. */
+void executor_reported(struct executor *ex, void *ticket, int code, uint64_t counted);
 
 /* Latency of calls: bucket i counts those of at most 2^i milliseconds, the last one all others; not
  * cumulative. */
 #define EXECUTOR_BUCKETS 16
 struct executor_metrics {
     uint64_t calls, failures;   /* finished calls; of these, without a 2xx answer */
-    uint64_t reports_retried;   /* proposals that had to be made again */
+    uint64_t reports_retried;   /* reports that had to be proposed again */
+    uint64_t report_commands;   /* commands that carried reports */
     uint32_t in_flight, queued; /* calls under way; due calls that wait for a slot */
     uint32_t reporting;         /* finished calls whose report is not applied yet */
     uint32_t hosts;             /* hosts with any of these */

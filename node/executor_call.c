@@ -113,6 +113,7 @@ void call_start(struct call *c, struct host *h, const struct sm_work *work)
         .timeout_ms = work->timeout_ms > 0 ? work->timeout_ms : ex->config.timeout_ms,
     };
     c->attempt = work->attempt;
+    c->urgent = work->urgent;
     c->host = h;
     c->state = CALL_CALLING;
     c->started_us = monotonic_us();

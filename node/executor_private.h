@@ -21,7 +21,7 @@
 static_assert((TABLE_SIZE & (TABLE_SIZE - 1)) == 0 && (HOST_TABLE_SIZE & (HOST_TABLE_SIZE - 1)) == 0,
               "masks");
 
-enum call_state { CALL_QUEUED, CALL_CALLING, CALL_REPORTING, CALL_UNREPORTED };
+enum call_state { CALL_QUEUED, CALL_CALLING, CALL_GATHERED, CALL_REPORTING, CALL_UNREPORTED };
 
 /* One host and port. */
 struct host {
@@ -38,14 +38,15 @@ struct host {
 struct call {
     struct executor *ex;
     struct call *next;       /* in its bucket */
-    struct call *queue_next; /* in its host's queue, or in the list of unreported ones */
+    struct call *queue_next; /* in its host's queue; of reports: gathered, of one command, unreported */
     struct host *host;       /* while QUEUED or CALLING */
     enum call_state state;
     enum sm_op op;
     uint32_t attempt;
     int64_t started_us; /* monotonic */
     enum sm_outcome outcome;
-    bool held; /* the way back of the same branch waits for the end of this call */
+    bool urgent; /* somebody waits for the report */
+    bool held;   /* the way back of the same branch waits for the end of this call */
     char error[CALLER_ERROR_BYTES_MAX];
     struct caller_call *http; /* while CALLING */
     uint32_t key_size;        /* of the place in the work index: due, xid, branch */
@@ -69,6 +70,12 @@ struct executor {
     struct host *ready; /* ring: whose turn it is */
     struct call *unreported;
     uint64_t report_again_ms; /* loop time, when there are unreported ones */
+    struct call *gathered;    /* reports that wait for company; `gathered_last` is where the next one goes */
+    struct call **gathered_last;
+    uint32_t gathered_n;
+    size_t gathered_bytes;
+    bool gathered_urgent;
+    uint64_t gathered_ms; /* loop time of the first */
     struct codec_writer report;
     struct executor_metrics metrics;
     void (*closed)(void *data);
@@ -115,9 +122,12 @@ void call_start(struct call *c, struct host *h, const struct sm_work *work);
 
 /* ---- executor_report.c ---- */
 
-/* Propose what came of the call: its outcome and error. */
+/* Gather what came of the call, its outcome and error, for the next command. */
 void call_report(struct call *c);
-/* Propose again what was not taken. */
+/* Propose what was gathered, if its time has come; all of it, now. */
+void reports_turn(struct executor *ex);
+void reports_flush(struct executor *ex);
+/* Gather again what was not taken. */
 void report_again(struct executor *ex);
 
 /* ---- host.c: who is called next, hosts taking turns ---- */

@@ -234,6 +234,8 @@ static void put_executor(struct node *node, struct text *out)
     counter(out, "executor_failures_total", "Of these, without a 2xx answer.", m.failures);
     counter(out, "executor_reports_retried_total", "Reports that had to be proposed again.",
             m.reports_retried);
+    counter(out, "executor_report_commands_total", "Commands that carried reports of calls.",
+            m.report_commands);
     gauge(out, "executor_in_flight", "Calls under way.", m.in_flight);
     gauge(out, "executor_queued", "Due calls that wait for a slot.", m.queued);
     gauge(out, "executor_reporting", "Ended calls whose report is not applied yet.", m.reporting);

@@ -154,7 +154,7 @@ struct raftlog_app node_app(struct node *node)
 
 /* ---- what the executor calls ---- */
 
-/* A report of the executor's on its way into the log. */
+/* A command with reports of the executor's on its way into the log. */
 struct report {
     struct raftlog_propose propose;
     struct node *node;
@@ -169,8 +169,9 @@ static void on_report(struct raftlog_propose *propose, int status, struct assent
     codec_arena_init(&arena);
     if (status == ASSENT_OK && !result_decode(&arena, bytes, &result))
         result.code = ASSENT_MALFORMED;
+    uint64_t counted = result.code == ASSENT_OK ? codec_as_uint(codec_get(result.data, "counted")) : 0;
     codec_arena_close(&arena);
-    executor_reported(report->node->executor, report->ticket, result.code);
+    executor_reported(report->node->executor, report->ticket, result.code, counted);
     free(report);
 }
 
@@ -197,6 +198,10 @@ static void report_failed(void *data, const struct executor_failure *f)
 
 struct executor_config node_app_executor(struct node *node)
 {
-    return (struct executor_config){
-        .loop = node->loop, .sm = node->sm, .data = node, .propose = report_propose, .failed = report_failed};
+    return (struct executor_config){.loop = node->loop,
+                                    .sm = node->sm,
+                                    .report_lazy_ms = (uint32_t)node->config->branch_report_lazy_ms,
+                                    .data = node,
+                                    .propose = report_propose,
+                                    .failed = report_failed};
 }

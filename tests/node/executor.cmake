@@ -1,2 +1,4 @@
 # Calls to branches, against participants in the test's own process.
-assent_test(test_executor test_executor.c participant.c LIBS assent_executor sm_harness)
+assent_test(test_executor test_executor.c executor_world.c participant.c LIBS assent_executor sm_harness)
+assent_test(test_executor_report test_executor_report.c executor_world.c participant.c
+    LIBS assent_executor sm_harness)

@@ -1,5 +1,4 @@
-/* The executor against participants that answer, fail, hang, flood and talk nonsense; the state machine is
- * real, the log is a list that applies what was proposed on the next turn of the loop. */
+/* The executor against participants that answer, fail, hang, flood and talk nonsense. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -8,218 +7,7 @@
 
 #include <cmocka.h>
 
-#include "executor.h"
-#include "participant.h"
-#include "sm_harness.h"
-
-/* A proposal on its way. */
-struct proposal {
-    struct proposal *next;
-    void *ticket;
-    size_t size;
-    uint8_t bytes[];
-};
-
-struct world {
-    uv_loop_t loop;
-    struct sm_harness h;
-    struct executor *ex;
-    struct participant p, q;
-    uv_timer_t log, guard;
-    struct proposal *first, **last;
-    bool log_stopped; /* keep proposals waiting */
-    int refuse;       /* so many proposals are refused with BUSY */
-    int forget;       /* so many are applied, but answered with UNKNOWN_OUTCOME */
-    uint32_t proposed, failures;
-    bool closed, late;
-    int guard_left;
-    char error[300];
-};
-
-/* ---- the log of the test ---- */
-
-static int apply_bytes(struct world *w, struct assent_bytes bytes)
-{
-    struct sm_command c = {.index = ++w->h.index, .time_us = w->h.now_us, .command = bytes, .awaited = true};
-    struct codec_arena arena;
-    struct result result;
-    w->h.now_us += w->h.step_us;
-    sm_apply(w->h.sm, &c, 1, c.index);
-    codec_arena_init(&arena);
-    assert_true(result_decode(&arena, c.result, &result));
-    int code = result.code;
-    codec_arena_close(&arena);
-    return code;
-}
-
-static void on_log(uv_timer_t *timer)
-{
-    struct world *w = timer->data;
-    while (w->first != NULL && !w->log_stopped) {
-        struct proposal *p = w->first;
-        w->first = p->next;
-        if (w->first == NULL)
-            w->last = &w->first;
-        int code = apply_bytes(w, (struct assent_bytes){p->bytes, p->size});
-        if (w->forget > 0) {
-            w->forget--;
-            code = ASSENT_UNKNOWN_OUTCOME;
-        }
-        executor_reported(w->ex, p->ticket, code);
-        executor_kick(w->ex);
-        free(p);
-    }
-}
-
-static int propose(void *data, struct assent_bytes command, void *ticket)
-{
-    struct world *w = data;
-    if (w->refuse > 0) {
-        w->refuse--;
-        return ASSENT_BUSY;
-    }
-    struct proposal *p = malloc(sizeof(*p) + command.size);
-    assert_non_null(p);
-    *p = (struct proposal){.ticket = ticket, .size = command.size};
-    memcpy(p->bytes, command.base, command.size);
-    *w->last = p;
-    w->last = &p->next;
-    w->proposed++;
-    uv_timer_start(&w->log, on_log, 0, 0);
-    return ASSENT_OK;
-}
-
-static void failed(void *data, const struct executor_failure *f)
-{
-    struct world *w = data;
-    w->failures++;
-    snprintf(w->error, sizeof(w->error), "%s", f->error);
-}
-
-static int64_t now_us(void *data)
-{
-    struct world *w = data;
-    return w->h.now_us;
-}
-
-/* ---- the world ---- */
-
-static void on_guard(uv_timer_t *timer)
-{
-    struct world *w = timer->data;
-    w->late = --w->guard_left == 0;
-}
-
-static void open_executor(struct world *w, uint32_t in_flight_max, uint32_t per_host_max)
-{
-    struct executor_config config = {.loop = &w->loop,
-                                     .sm = w->h.sm,
-                                     .in_flight_max = in_flight_max,
-                                     .per_host_max = per_host_max,
-                                     .timeout_ms = 5000,
-                                     .data = w,
-                                     .propose = propose,
-                                     .failed = failed,
-                                     .now_us = now_us};
-    assert_int_equal(executor_open(&w->ex, &config), ASSENT_OK);
-    executor_start(w->ex);
-}
-
-static void on_executor_closed(void *data)
-{
-    ((struct world *)data)->closed = true;
-}
-
-/* Run the loop until `condition` holds; ten seconds are more than anything here takes. */
-#define until(w, condition)                                                                                  \
-    do {                                                                                                     \
-        (w)->late = false;                                                                                   \
-        (w)->guard_left = 2000; /* turns that wait end after 5 ms */                                         \
-        uv_timer_start(&(w)->guard, on_guard, 5, 5);                                                         \
-        while (!(condition) && !(w)->late)                                                                   \
-            uv_run(&(w)->loop, UV_RUN_ONCE);                                                                 \
-        uv_timer_stop(&(w)->guard);                                                                          \
-        assert_true(condition);                                                                              \
-    } while (0)
-
-/* A few turns in which something unwanted could happen. */
-static void turns(struct world *w, int n)
-{
-    while (n-- > 0)
-        uv_run(&w->loop, UV_RUN_NOWAIT);
-}
-
-static int setup(void **state)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    assert_non_null(w);
-    assert_int_equal(uv_loop_init(&w->loop), 0);
-    sm_harness_open(&w->h);
-    participant_open(&w->p, &w->loop);
-    participant_open(&w->q, &w->loop);
-    uv_timer_init(&w->loop, &w->log);
-    uv_timer_init(&w->loop, &w->guard);
-    w->log.data = w->guard.data = w;
-    w->last = &w->first;
-    *state = w;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct world *w = *state;
-    w->log_stopped = false;
-    if (!w->closed)
-        executor_close(w->ex, on_executor_closed, w);
-    until(w, w->closed);
-    participant_close(&w->p);
-    participant_close(&w->q);
-    uv_close((uv_handle_t *)&w->log, NULL);
-    uv_close((uv_handle_t *)&w->guard, NULL);
-    uv_run(&w->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&w->loop), 0);
-    sm_harness_close(&w->h);
-    free(w);
-    return 0;
-}
-
-/* A transaction with one branch, decided. `more`: further fields of the branch. */
-static void commit(struct world *w, const char *xid, uint16_t port, const char *path, const char *more)
-{
-    char args[1024];
-    snprintf(args, sizeof(args),
-             "{'xid':'%s','retryBaseMs':100,'traceparent':'00-aa-bb-01','branches':[{'branch':'b',"
-             "'confirmUrl':'http://127.0.0.1:%u%s','cancelUrl':'http://127.0.0.1:%u%s'%s}]}",
-             xid, port, path, port, path, more);
-    assert_int_equal(sm_run(&w->h, COMMAND_TXN_BEGIN, args), ASSENT_OK);
-    snprintf(args, sizeof(args), "{'xid':'%s'}", xid);
-    assert_int_equal(sm_run(&w->h, COMMAND_TXN_COMMIT, args), ASSENT_OK);
-    executor_kick(w->ex);
-}
-
-static bool is_committed(struct world *w, const char *xid)
-{
-    char args[200];
-    snprintf(args, sizeof(args), "{'xid':'%s'}", xid);
-    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, args), ASSENT_OK);
-    return strcmp(sm_text(&w->h, "status"), "COMMITTED") == 0;
-}
-
-static struct executor_metrics metrics(struct world *w)
-{
-    struct executor_metrics m;
-    executor_metrics(w->ex, &m);
-    return m;
-}
-
-/* Everything there was to do is done and forgotten. */
-static void assert_idle(struct world *w)
-{
-    struct executor_metrics m = metrics(w);
-    assert_int_equal(m.in_flight + m.queued + m.reporting + m.hosts, 0);
-}
-
-/* ---- tests ---- */
+#include "executor_world.h"
 
 static void a_decided_branch_is_called_with_all_it_needs(void **state)
 {
@@ -416,8 +204,7 @@ static void a_call_under_way_is_not_made_twice(void **state)
     executor_kick(w->ex);
     turns(w, 20);
     assert_int_equal(w->p.requests, 1);
-    w->log_stopped = false;
-    uv_timer_start(&w->log, on_log, 0, 0);
+    start_log(w);
     until(w, is_committed(w, "t"));
 }
 
@@ -474,8 +261,7 @@ static void closing_waits_for_outcomes(void **state)
     executor_close(w->ex, on_executor_closed, w);
     turns(w, 20);
     assert_false(w->closed);
-    w->log_stopped = false;
-    uv_timer_start(&w->log, on_log, 0, 0);
+    start_log(w);
     until(w, w->closed);
 }
 
@@ -507,25 +293,6 @@ static void a_backlog_is_worked_off_in_order_of_time(void **state)
     assert_int_equal(w->p.requests + w->q.requests, 1500);
     assert_idle(w);
     assert_true(sm_next_work_us(w->h.sm) == INT64_MAX);
-}
-
-/* A saga of two steps, submitted. */
-static void submit(struct world *w, const char *first, const char *second)
-{
-    char args[1024];
-    snprintf(args, sizeof(args),
-             "{'xid':'t','retryBaseMs':100,'steps':["
-             "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok','payload':[1]},"
-             "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok'}]}",
-             w->p.port, first, w->p.port, w->p.port, second, w->p.port);
-    assert_int_equal(sm_run(&w->h, COMMAND_SAGA_SUBMIT, args), ASSENT_OK);
-    executor_kick(w->ex);
-}
-
-static bool stands(struct world *w, const char *status)
-{
-    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, "{'xid':'t'}"), ASSENT_OK);
-    return strcmp(sm_text(&w->h, "status"), status) == 0;
 }
 
 static void a_saga_goes_step_by_step(void **state)
@@ -587,7 +354,7 @@ static void a_compensation_waits_for_the_call_of_its_action(void **state)
 
 int main(void)
 {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
     static const struct CMUnitTest tests[] = {
         T(a_decided_branch_is_called_with_all_it_needs),
         T(a_rollback_calls_cancel),

@@ -1,0 +1,234 @@
+/* Reports on their way into the log: what they wait for, what they share, and what happens when they are
+ * lost. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "executor_world.h"
+
+#define FOREVER_MS 3600000u /* no report becomes due by time */
+
+/* Every call has ended and every proposal is applied. */
+#define until_calls(w, n) until(w, metrics(w).calls == (n) && (w)->first == NULL)
+
+static void a_report_nobody_waits_for_leaves_when_its_time_has_come(void **state)
+{
+    struct world *w = *state;
+    w->lazy_ms = 300;
+    open_executor(w, 0, 0);
+    commit(w, "t1", w->p.port, "/ok", "");
+    commit(w, "t2", w->p.port, "/ok", "");
+    commit(w, "t3", w->q.port, "/fail", "");
+    until_calls(w, 3);
+    assert_int_equal(w->proposed, 0);
+    assert_int_equal(metrics(w).reporting, 3);
+    until(w, is_committed(w, "t1") && is_committed(w, "t2"));
+    assert_int_equal(w->proposed, 1);
+    assert_int_equal(metrics(w).report_commands, 1);
+    assert_int_equal(sm_ask(&w->h, QUERY_TXN, "{'xid':'t3'}"), ASSENT_OK);
+    assert_string_equal(sm_text(&w->h, "branches.0.lastError"), "HTTP 500: no stock");
+    assert_idle(w);
+}
+
+static void reports_of_one_turn_share_a_command(void **state)
+{
+    struct world *w = *state;
+    open_executor(w, 0, 0); /* no report waits */
+    for (int i = 0; i < 8; i++) {
+        char xid[16];
+        snprintf(xid, sizeof(xid), "t%d", i);
+        commit(w, xid, w->p.port, "/hold", "");
+    }
+    until(w, w->p.held == 8);
+    participant_release(&w->p); /* the answers are there when the loop looks */
+    until(w, metrics(w).calls == 8 && metrics(w).reporting == 0);
+    assert_int_equal(w->proposed, 1);
+}
+
+/* The next step waits for the first one's report; the last step's report may wait again. */
+static void an_urgent_report_takes_the_others_along(void **state)
+{
+    struct world *w = *state;
+    w->lazy_ms = FOREVER_MS;
+    open_executor(w, 0, 0);
+    commit(w, "lazy", w->p.port, "/ok", "");
+    until_calls(w, 1);
+    turns(w, 20);
+    assert_int_equal(w->proposed, 0);
+    submit(w, "/ok", "/ok");
+    until_calls(w, 3);
+    turns(w, 20);
+    assert_true(is_committed(w, "lazy"));
+    assert_true(stands(w, "RUNNING"));
+    assert_int_equal(w->proposed, 1);
+    assert_int_equal(metrics(w).reporting, 1);
+}
+
+static void a_command_is_full_at_its_number_of_reports(void **state)
+{
+    struct world *w = *state;
+    char xid[16];
+    w->lazy_ms = FOREVER_MS;
+    open_executor(w, 0, 0);
+    for (int i = 0; i < BRANCH_REPORTS_MAX + 5; i++) {
+        snprintf(xid, sizeof(xid), "t%d", i);
+        commit(w, xid, w->p.port, "/ok", "");
+    }
+    until_calls(w, BRANCH_REPORTS_MAX + 5);
+    assert_int_equal(w->proposed, 1);
+    assert_int_equal(metrics(w).reporting, 5);
+}
+
+static void a_command_is_full_at_its_number_of_bytes(void **state)
+{
+    struct world *w = *state;
+    size_t size = 256 * 400, n;
+    char *args = malloc(size);
+    assert_non_null(args);
+    w->lazy_ms = FOREVER_MS;
+    open_executor(w, 0, 0);
+    n = (size_t)snprintf(args, size, "{'xid':'%0120d','branches':[", 7);
+    for (int i = 0; i < BRANCH_REPORTS_MAX; i++)
+        n += (size_t)snprintf(args + n, size - n,
+                              "%s{'branch':'%0120d','confirmUrl':'http://127.0.0.1:%u/ok','cancelUrl':''}",
+                              i > 0 ? "," : "", i, w->p.port);
+    snprintf(args + n, size - n, "]}");
+    assert_int_equal(sm_run(&w->h, COMMAND_TXN_BEGIN, args), ASSENT_OK);
+    snprintf(args, size, "{'xid':'%0120d'}", 7);
+    assert_int_equal(sm_run(&w->h, COMMAND_TXN_COMMIT, args), ASSENT_OK);
+    executor_kick(w->ex);
+    until_calls(w, BRANCH_REPORTS_MAX);
+    assert_int_equal(w->proposed, 1);
+    assert_in_range(metrics(w).reporting, 10, 100);
+    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, args), ASSENT_OK);
+    assert_string_equal(sm_text(&w->h, "status"), "COMMITTING");
+    free(args);
+}
+
+static void a_command_is_of_one_namespace(void **state)
+{
+    struct world *w = *state;
+    static const char *const spaces[] = {"", "shop", "bank"};
+    w->lazy_ms = FOREVER_MS;
+    open_executor(w, 0, 0);
+    for (int i = 0; i < 6; i++) { /* alternating: they are sorted all the same */
+        char xid[16];
+        const char *ns = spaces[i % 3];
+        w->h.session.ns = (struct assent_bytes){(const uint8_t *)ns, strlen(ns)};
+        snprintf(xid, sizeof(xid), "t%d", i / 3);
+        commit(w, xid, w->p.port, "/ok", "");
+    }
+    w->h.session.ns = (struct assent_bytes){NULL, 0};
+    until_calls(w, 6);
+    assert_int_equal(w->proposed, 0);
+    submit(w, "/ok", "/hold"); /* its xid is "t"; the first step's report is urgent */
+    until(w, w->p.held == 1 && w->first == NULL);
+    assert_int_equal(w->proposed, 3);
+    for (int i = 0; i < 3; i++) {
+        w->h.session.ns = (struct assent_bytes){(const uint8_t *)spaces[i], strlen(spaces[i])};
+        assert_true(is_committed(w, "t0") && is_committed(w, "t1"));
+    }
+    w->h.session.ns = (struct assent_bytes){NULL, 0};
+}
+
+/* Its successor makes the call again, byte for byte the same one: that is what the guard recognises. */
+static void a_leader_lost_with_reports_it_gathered_loses_no_call(void **state)
+{
+    struct world *w = *state;
+    w->lazy_ms = FOREVER_MS;
+    open_executor(w, 0, 0);
+    commit(w, "t", w->p.port, "/ok", "");
+    until_calls(w, 1);
+    assert_int_equal(w->p.requests, 1);
+    char *first = strdup(w->p.last);
+    assert_non_null(first);
+    executor_stop(w->ex);
+    assert_idle(w);
+    turns(w, 20);
+    assert_int_equal(w->proposed, 0);
+    executor_start(w->ex);
+    until_calls(w, 2);
+    assert_int_equal(w->p.requests, 2);
+    assert_string_equal(w->p.last, first);
+    free(first);
+    executor_close(w->ex, on_executor_closed, w);
+    until(w, w->closed);
+    assert_true(is_committed(w, "t"));
+}
+
+static void an_orderly_end_reports_what_was_gathered(void **state)
+{
+    struct world *w = *state;
+    w->lazy_ms = FOREVER_MS;
+    open_executor(w, 0, 0);
+    commit(w, "t", w->p.port, "/ok", "");
+    until_calls(w, 1);
+    executor_close(w->ex, on_executor_closed, w);
+    until(w, w->closed);
+    assert_true(is_committed(w, "t"));
+    assert_int_equal(w->proposed, 1);
+}
+
+/* One report of two is past; its transaction is due in another form, which is found. */
+static void a_stale_report_is_passed_over(void **state)
+{
+    struct world *w = *state;
+    w->lazy_ms = 50;
+    open_executor(w, 0, 0);
+    commit(w, "t1", w->p.port, "/hold", "");
+    commit(w, "t2", w->p.port, "/hold", "");
+    until(w, w->p.held == 2);
+    assert_int_equal(
+        sm_run(&w->h, COMMAND_BRANCH_REPORT,
+               "{'xid':'t1','branch':'b','op':1,'attempt':0,'success':false,'error':'by another leader'}"),
+        ASSENT_OK);
+    sm_advance(&w->h, 1000); /* the next attempt is due, while the first one is under way here */
+    executor_kick(w->ex);
+    turns(w, 20);
+    assert_int_equal(w->p.requests, 2);
+    participant_release(&w->p);
+    until(w, is_committed(w, "t1") && is_committed(w, "t2"));
+    assert_int_equal(w->p.requests, 3);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Attempt: 1\r\n"));
+    until(w, metrics(w).reporting == 0);
+    assert_idle(w);
+}
+
+static void a_command_that_was_not_taken_is_proposed_again(void **state)
+{
+    struct world *w = *state;
+    w->lazy_ms = 50;
+    w->refuse = 1;
+    open_executor(w, 0, 0);
+    commit(w, "t1", w->p.port, "/hold", "");
+    commit(w, "t2", w->p.port, "/hold", "");
+    until(w, w->p.held == 2);
+    participant_release(&w->p);
+    until(w, is_committed(w, "t1") && is_committed(w, "t2"));
+    assert_int_equal(w->p.requests, 2);
+    until(w, metrics(w).reporting == 0);
+    assert_in_range(metrics(w).reports_retried, 1, 2);
+    assert_idle(w);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
+    static const struct CMUnitTest tests[] = {
+        T(a_report_nobody_waits_for_leaves_when_its_time_has_come),
+        T(reports_of_one_turn_share_a_command),
+        T(an_urgent_report_takes_the_others_along),
+        T(a_command_is_full_at_its_number_of_reports),
+        T(a_command_is_full_at_its_number_of_bytes),
+        T(a_command_is_of_one_namespace),
+        T(a_leader_lost_with_reports_it_gathered_loses_no_call),
+        T(an_orderly_end_reports_what_was_gathered),
+        T(a_stale_report_is_passed_over),
+        T(a_command_that_was_not_taken_is_proposed_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
