@@ -205,8 +205,9 @@ enum branch_option {
     BRANCH_OPTION_NR
 };
 #define TXN_BRANCH_OPTIONS 7
-#define TXN_BRANCH_TRY_URL (TXN_BRANCH_OPTIONS + BRANCH_OPTION_NR) /* called when the begin says `execute`   \
-                                                                    */
+#define TXN_BRANCH_TRY_URL                                                                                   \
+    (TXN_BRANCH_OPTIONS + BRANCH_OPTION_NR) /* called when the begin says `execute`                          \
+                                             */
 /* Fields that end every command which begins a transaction, from the number ..._OPTIONS on. */
 enum txn_option {
     OPTION_PARENT,          /* xid of the transaction this one is nested in */
@@ -230,14 +231,30 @@ enum { MESSAGE_STEPS = TXN_BEGIN_BRANCHES, MESSAGE_CONCURRENT, MESSAGE_QUERY_URL
 enum { WORKFLOW_PREPARE_NAME = TXN_BEGIN_BRANCHES, WORKFLOW_PREPARE_CALLBACK_URL, WORKFLOW_PREPARE_DATA };
 #define WORKFLOW_PREPARE_OPTIONS 13
 enum { WORKFLOW_STEP_XID, WORKFLOW_STEP_BRANCH, WORKFLOW_STEP_OP, WORKFLOW_STEP_STATUS, WORKFLOW_STEP_DATA };
-enum { WORKFLOW_END_XID, WORKFLOW_END_STATUS, WORKFLOW_END_REASON, WORKFLOW_END_RESULT };
+enum {
+    WORKFLOW_END_XID,
+    WORKFLOW_END_STATUS,
+    WORKFLOW_END_REASON,
+    WORKFLOW_END_RESULT,
+    WORKFLOW_END_KEEP /* as TXN_COMMIT_KEEP */
+};
 enum { ACKNOWLEDGE_XID, ACKNOWLEDGE_BRANCH, ACKNOWLEDGE_OUTCOME, ACKNOWLEDGE_ERROR };
 #define BRANCH_REPORTS_MAX 256
 enum { BRANCH_REPORTS_REPORTS };
 enum { TXN_ACT_XID, TXN_ACT_ACT, TXN_ACT_BY, TXN_ACT_REASON, TXN_ACT_BRANCH };
 enum { TOPIC_TOPIC, TOPIC_URL, TOPIC_REMARK };
-enum { TXN_COMMIT_XID };
-enum { TXN_ROLLBACK_XID, TXN_ROLLBACK_REASON };
+enum {
+    TXN_COMMIT_XID,
+    TXN_COMMIT_KEEP,    /* what its status refuses is answered with the transaction as it stands */
+    TXN_COMMIT_HEADERS, /* these three: if present, in place of what the begin said */
+    TXN_COMMIT_CALL_TIMEOUT_MS,
+    TXN_COMMIT_RETRY_BASE_MS
+};
+enum {
+    TXN_ROLLBACK_XID,
+    TXN_ROLLBACK_REASON,
+    TXN_ROLLBACK_KEEP /* the same; and nobody turns a saga back */
+};
 enum {
     BRANCH_REPORT_XID,
     BRANCH_REPORT_BRANCH,
@@ -264,9 +281,10 @@ enum {
     SAGA_STEP_TIMEOUT_MS,
     SAGA_STEP_AFTER
 };
-#define SAGA_STEP_OPTIONS        7
-#define SAGA_STEP_ACKNOWLEDGE_MS (SAGA_STEP_OPTIONS + BRANCH_OPTION_NR) /* asynchronous: 202 waits so long   \
-                                                                         */
+#define SAGA_STEP_OPTIONS 7
+#define SAGA_STEP_ACKNOWLEDGE_MS                                                                             \
+    (SAGA_STEP_OPTIONS + BRANCH_OPTION_NR) /* asynchronous: 202 waits so long                                \
+                                            */
 enum { QUERY_SEQUENCE_NAME };
 enum { QUERY_LAMPORT_CLOCK };
 enum { QUERY_VECTOR_CLOCK, QUERY_VECTOR_NODE };

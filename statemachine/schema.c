@@ -299,6 +299,7 @@ static const struct field workflow_end_fields[] = {
     [WORKFLOW_END_STATUS] = TEXT("status", REQ, WORD_BYTES_MAX),
     [WORKFLOW_END_REASON] = TEXT("reason", 0, TEXT_BYTES_MAX),
     [WORKFLOW_END_RESULT] = BODY("result", 0),
+    [WORKFLOW_END_KEEP] = BOOL("keep", FIELD_INTERNAL),
     END,
 };
 static const struct field acknowledge_fields[] = {
@@ -330,10 +331,18 @@ static const struct field txn_resume_fields[] = {
     [TXN_RESUME_BY] = NAME("by", REQ),       [TXN_RESUME_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
     [TXN_RESUME_BRANCH] = NAME("branch", 0), END,
 };
-static const struct field txn_commit_fields[] = {[TXN_COMMIT_XID] = XID("xid", REQ), END};
+static const struct field txn_commit_fields[] = {
+    [TXN_COMMIT_XID] = XID("xid", REQ),
+    [TXN_COMMIT_KEEP] = BOOL("keep", FIELD_INTERNAL),
+    [TXN_COMMIT_HEADERS] = HEADERS("headers", FIELD_INTERNAL),
+    [TXN_COMMIT_CALL_TIMEOUT_MS] = UINT("callTimeoutMs", FIELD_INTERNAL, UINT32_MAX),
+    [TXN_COMMIT_RETRY_BASE_MS] = UINT("retryBaseMs", FIELD_INTERNAL, TIME_MS_MAX),
+    END,
+};
 static const struct field txn_rollback_fields[] = {
     [TXN_ROLLBACK_XID] = XID("xid", REQ),
     [TXN_ROLLBACK_REASON] = TEXT("reason", 0, TEXT_BYTES_MAX),
+    [TXN_ROLLBACK_KEEP] = BOOL("keep", FIELD_INTERNAL),
     END,
 };
 static const struct field branch_report_fields[] = {
