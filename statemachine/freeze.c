@@ -12,8 +12,8 @@
  *
  * Whoever holds in shared mode shares; exclusive is alone.  A newcomer that could be served still queues
  * behind those who wait, so a stream of readers never starves a writer.  Leaving ACTIVE ends all waiting;
- * freezes are kept through the second phase and released in the command that makes the transaction COMMITTED
- * or ROLLED_BACK, so no other transaction sees what a participant has not confirmed or cancelled yet.
+ * freezes are kept through the second phase and released in the command that makes the transaction COMMITTED,
+ * ROLLED_BACK or STOPPED, so no other transaction sees what a participant has not confirmed or cancelled yet.
  * Sources: Gray and Reuter, Transaction Processing, chapters 7 and 8. */
 #include "freeze.h"
 
@@ -174,7 +174,20 @@ struct freeze_count freeze_count_load(struct store_txn *store, struct assent_byt
     return c;
 }
 
-/* What a transaction has to do with a resource changes; its counts follow. */
+static void counts_save(struct store_txn *store, struct assent_bytes xid, const struct freeze_count *c)
+{
+    uint8_t room[8];
+    struct row_writer w = {room, 0, sizeof(room)};
+    struct store_key k = key_of(FREEZE_KEY_COUNT, xid);
+    row_put_u32(&w, c->rows);
+    row_put_u32(&w, c->waits);
+    if (c->rows > 0)
+        store_put(store, STORE_FREEZES, key_bytes(&k), row_written(&w));
+    else
+        store_del(store, STORE_FREEZES, key_bytes(&k));
+}
+
+/* What a transaction has to do with a resource changes; its counts follow, and those of all. */
 static void of_change(struct store_txn *store, struct assent_bytes xid, struct assent_bytes resource,
                       const struct freeze_of *was, const struct freeze_of *now)
 {
@@ -184,6 +197,9 @@ static void of_change(struct store_txn *store, struct assent_bytes xid, struct a
     struct freeze_count c = freeze_count_load(store, xid);
     c.rows = c.rows - (was->state != 0) + (now->state != 0);
     c.waits = c.waits - ((was->state & FREEZE_WAITING) != 0) + ((now->state & FREEZE_WAITING) != 0);
+    struct freeze_count all = freeze_count_load(store, FREEZE_ALL);
+    all.rows = all.rows - ((was->state & FREEZE_HELD) != 0) + ((now->state & FREEZE_HELD) != 0);
+    all.waits = all.waits - ((was->state & FREEZE_WAITING) != 0) + ((now->state & FREEZE_WAITING) != 0);
     if (now->state != 0) {
         row_put_u8(&w, now->state);
         row_put_u8(&w, (uint8_t)now->rank);
@@ -193,14 +209,8 @@ static void of_change(struct store_txn *store, struct assent_bytes xid, struct a
         store_del(store, STORE_FREEZES, key_bytes(&k));
     }
     assert(c.waits <= c.rows && c.rows <= FREEZES_PER_TXN_MAX);
-    k = key_of(FREEZE_KEY_COUNT, xid);
-    w.size = 0;
-    row_put_u32(&w, c.rows);
-    row_put_u32(&w, c.waits);
-    if (c.rows > 0)
-        store_put(store, STORE_FREEZES, key_bytes(&k), row_written(&w));
-    else
-        store_del(store, STORE_FREEZES, key_bytes(&k));
+    counts_save(store, xid, &c);
+    counts_save(store, FREEZE_ALL, &all);
 }
 
 /* ---- walking */
@@ -215,15 +225,24 @@ void freeze_walk_open(struct freeze_walk *w, struct store_txn *store, enum freez
     w->started = w->behind = false;
 }
 
+static void walk_from(struct freeze_walk *w, struct assent_bytes tail, uint8_t last)
+{
+    key_init(&w->after);
+    key_tail(&w->after, (struct assent_bytes){w->from.bytes, w->cut});
+    key_tail(&w->after, tail);
+    key_u8(&w->after, last);
+    w->behind = true;
+    w->started = false;
+}
+
 void freeze_walk_after(struct freeze_walk *w, struct assent_bytes tail)
 {
-    struct store_key after;
-    key_init(&after);
-    key_tail(&after, (struct assent_bytes){w->from.bytes, w->cut});
-    key_tail(&after, tail);
-    key_u8(&after, 0); /* the next possible key */
-    w->after = after;
-    w->behind = true;
+    walk_from(w, tail, 0); /* the next possible key */
+}
+
+void freeze_walk_skip(struct freeze_walk *w, struct assent_bytes ns)
+{
+    walk_from(w, ns, NAMESPACE_MARK + 1);
 }
 
 bool freeze_walk_next(struct freeze_walk *w, struct assent_bytes *tail, struct assent_bytes *value)
@@ -363,7 +382,7 @@ static void let_go_all(struct apply *a, struct assent_bytes xid, uint8_t bits)
 
 void freeze_follow(struct apply *a, struct assent_bytes xid, enum txn_status from, enum txn_status to)
 {
-    bool ended = to == TXN_COMMITTED || to == TXN_ROLLED_BACK;
+    bool ended = txn_ended(to);
     if (from == to || (!ended && from != TXN_ACTIVE && from != TXN_RUNNING))
         return;
     if (store_count(a->txn, STORE_FREEZES) == 0) /* most clusters freeze nothing */
@@ -415,9 +434,11 @@ static int frozen(struct apply *a, struct assent_bytes xid, struct assent_bytes 
     freeze_walk_open(&walk, a->txn, FREEZE_KEY_HOLD, resource);
     while (code == ASSENT_OK && freeze_walk_next(&walk, &tail, &value)) {
         struct freeze_hold h = freeze_hold_decode(value);
-        if (!bytes_equal(tail, xid) && freeze_conflict(mode, h.mode))
-            code = refuse(a, ASSENT_FROZEN, "%s by %.*s, token %llu", freeze_mode_name(h.mode),
-                          (int)tail.size, (const char *)tail.base, (unsigned long long)h.token);
+        if (bytes_equal(tail, xid) || !freeze_conflict(mode, h.mode))
+            continue;
+        tail = scoped_name(tail, NULL);
+        code = refuse(a, ASSENT_FROZEN, "%s by %.*s, token %llu", freeze_mode_name(h.mode), (int)tail.size,
+                      (const char *)tail.base, (unsigned long long)h.token);
     }
     freeze_walk_close(&walk);
     if (code != ASSENT_OK)
@@ -425,9 +446,9 @@ static int frozen(struct apply *a, struct assent_bytes xid, struct assent_bytes 
     freeze_walk_open(&walk, a->txn, FREEZE_KEY_WAIT, resource);
     bool found = freeze_walk_next(&walk, &tail, &value);
     assert(found);
-    struct freeze_wait w = freeze_wait_decode(tail, value);
+    struct assent_bytes first = scoped_name(freeze_wait_decode(tail, value).xid, NULL);
     freeze_walk_close(&walk);
-    return refuse(a, ASSENT_FROZEN, "%.*s waits for it first", (int)w.xid.size, (const char *)w.xid.base);
+    return refuse(a, ASSENT_FROZEN, "%.*s waits for it first", (int)first.size, (const char *)first.base);
 }
 
 static void enqueue(struct apply *a, struct assent_bytes xid, struct assent_bytes resource,
@@ -455,9 +476,9 @@ static int active(struct apply *a, struct assent_bytes xid)
 {
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
-        return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
+        return txn_not_found(a, xid);
     if (t.status != TXN_ACTIVE && t.status != TXN_RUNNING)
-        return refuse(a, ASSENT_TXN_DECIDED, "the transaction is %s", txn_status_name(t.status));
+        return txn_decided(a, &t);
     return ASSENT_OK;
 }
 

@@ -7,6 +7,7 @@
  *   WAIT    resource 0 rank ticket -> mode, since, deadline, xid; the order of the queue
  *   OF      xid 0 resource         -> state bits, and where its WAIT row is
  *   COUNT   xid                    -> OF rows, of these waiting
+ *   COUNT                          -> of all transactions together: what is held, what is waited for
  * META "freeze_token" is the largest token given so far. */
 #ifndef STATEMACHINE_FREEZE_H
 #define STATEMACHINE_FREEZE_H
@@ -62,7 +63,7 @@ struct freeze_of {
     uint64_t ticket;
 };
 struct freeze_count {
-    uint32_t rows, waits;
+    uint32_t rows, waits; /* of FREEZE_ALL: `rows` are held */
 };
 
 const char *freeze_mode_name(enum freeze_mode mode);
@@ -75,6 +76,7 @@ static inline bool freeze_conflict(enum freeze_mode a, enum freeze_mode b)
 struct freeze_head freeze_head_load(struct store_txn *store, struct assent_bytes resource);
 struct freeze_of freeze_of_load(struct store_txn *store, struct assent_bytes xid,
                                 struct assent_bytes resource);
+#define FREEZE_ALL ((struct assent_bytes){NULL, 0})
 struct freeze_count freeze_count_load(struct store_txn *store, struct assent_bytes xid);
 /* These must be there. */
 struct freeze_hold freeze_hold_load(struct store_txn *store, struct assent_bytes resource,
@@ -95,8 +97,10 @@ struct freeze_walk {
 /* `name`: resource or xid in front; with HEAD what the resources begin with, part of their tails. */
 void freeze_walk_open(struct freeze_walk *w, struct store_txn *store, enum freeze_key_kind kind,
                       struct assent_bytes name);
-/* Begin behind the row with this tail instead of with the first one; before the first step. */
+/* Go on behind the row with this tail. */
 void freeze_walk_after(struct freeze_walk *w, struct assent_bytes tail);
+/* Go on behind all names of a namespace; `ns` is borrowed until return. */
+void freeze_walk_skip(struct freeze_walk *w, struct assent_bytes ns);
 /* `tail`: what stands behind kind and name.  Both borrowed until the next write. */
 bool freeze_walk_next(struct freeze_walk *w, struct assent_bytes *tail, struct assent_bytes *value);
 void freeze_walk_close(struct freeze_walk *w);

@@ -24,7 +24,7 @@ void freeze_answer(struct apply *a, struct assent_bytes xid, struct assent_bytes
     }
     codec_map(a->out, 9);
     codec_pair_text(a->out, "xid", scoped_name(xid, NULL));
-    codec_pair_text(a->out, "resource", resource);
+    codec_pair_text(a->out, "resource", scoped_name(resource, NULL));
     codec_pair_cstr(a->out, "status", status);
     codec_pair_cstr(a->out, "mode", hold.token != 0 ? freeze_mode_name(hold.mode) : "");
     codec_pair_uint(a->out, "token", hold.token);
@@ -51,7 +51,7 @@ int query_freeze_resource(struct apply *a)
     struct freeze_walk walk;
     struct assent_bytes tail, value;
     codec_map(a->out, 3);
-    codec_pair_text(a->out, "resource", resource);
+    codec_pair_text(a->out, "resource", scoped_name(resource, NULL));
     codec_cstr(a->out, "holders");
     codec_list(a->out, head.holders);
     uint32_t n = 0;
@@ -83,7 +83,20 @@ int query_freeze_resource(struct apply *a)
     return ASSENT_OK;
 }
 
-/* ---- pages */
+/* ---- pages of what the command's namespace has */
+
+/* A name as it is stored. */
+static struct store_key stored_name(const struct apply *a, struct assent_bytes name)
+{
+    struct store_key k;
+    key_init(&k);
+    if (a->command->session.ns.size > 0) {
+        key_tail(&k, a->command->session.ns);
+        key_u8(&k, NAMESPACE_MARK);
+    }
+    key_tail(&k, name);
+    return k;
+}
 
 struct page {
     struct apply *a;
@@ -104,23 +117,31 @@ static int page_open(struct page *p, struct apply *a, enum freeze_key_kind kind,
     *p = (struct page){.a = a, .limit = (uint32_t)limit};
     codec_writer_init(&p->rows);
     freeze_walk_open(&p->walk, a->txn, kind, name);
+    struct store_key from = stored_name(a, after);
     if (after.size > 0)
-        freeze_walk_after(&p->walk, after);
+        freeze_walk_after(&p->walk, key_bytes(&from));
     return ASSENT_OK;
 }
 
 /* The next resource of the page; borrowed until the next step. */
 static bool page_next(struct page *p, struct assent_bytes *resource, struct assent_bytes *value)
 {
-    if (!freeze_walk_next(&p->walk, resource, value))
-        return false;
+    struct assent_bytes ns, bare;
+    for (;;) {
+        if (!freeze_walk_next(&p->walk, resource, value))
+            return false;
+        bare = scoped_name(*resource, &ns);
+        if (bytes_equal(ns, p->a->command->session.ns))
+            break;
+        freeze_walk_skip(&p->walk, ns); /* in one step, however much is there */
+    }
     if (p->found == p->limit) {
         p->more = true;
         return false;
     }
     p->found++;
     key_init(&p->last);
-    key_tail(&p->last, *resource);
+    key_tail(&p->last, bare);
     return true;
 }
 
@@ -149,7 +170,7 @@ int query_freeze_txn(struct apply *a)
     struct page p;
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
-        return refuse(a, ASSENT_TXN_NOT_FOUND, "no transaction %.*s", (int)xid.size, (const char *)xid.base);
+        return txn_not_found(a, xid);
     int rv = page_open(&p, a, FREEZE_KEY_OF, xid, arg_bytes(c, QUERY_FREEZE_TXN_AFTER),
                        arg_uint(c, QUERY_FREEZE_TXN_LIMIT, LIST_LIMIT_DEFAULT));
     if (rv != ASSENT_OK)
@@ -168,14 +189,15 @@ int query_freeze_list(struct apply *a)
     struct assent_bytes prefix = arg_bytes(c, QUERY_FREEZE_LIST_PREFIX), resource, value;
     struct assent_bytes after = arg_bytes(c, QUERY_FREEZE_LIST_AFTER);
     struct page p;
-    int rv = page_open(&p, a, FREEZE_KEY_HEAD, prefix, after,
+    struct store_key begins = stored_name(a, prefix);
+    int rv = page_open(&p, a, FREEZE_KEY_HEAD, key_bytes(&begins), after,
                        arg_uint(c, QUERY_FREEZE_LIST_LIMIT, LIST_LIMIT_DEFAULT));
     if (rv != ASSENT_OK)
         return rv;
     while (page_next(&p, &resource, &value)) {
         struct freeze_head head = freeze_head_decode(value);
         codec_map(&p.rows, 4);
-        codec_pair_text(&p.rows, "resource", resource);
+        codec_pair_text(&p.rows, "resource", scoped_name(resource, NULL));
         codec_pair_cstr(&p.rows, "mode", freeze_mode_name(head.exclusive ? FREEZE_EXCLUSIVE : FREEZE_SHARED));
         codec_pair_uint(&p.rows, "holders", head.holders);
         codec_pair_uint(&p.rows, "waiters", head.waiters);

@@ -251,6 +251,10 @@ void txn_index_move(struct store_txn *store, struct assent_bytes xid, const stru
 uint64_t txn_count(struct store_txn *store, struct assent_bytes ns, enum txn_mode mode,
                    enum txn_status status);
 void txn_counts_all(struct store_txn *store, uint64_t counts[TXN_MODE_NR][TXN_STATUS_NR]);
+/* When the oldest transaction that has not ended began, in any namespace; 0: all have ended. */
+int64_t txn_oldest_unfinished_us(struct store_txn *store);
+/* The statuses of transactions that have not ended, a bit each. */
+uint32_t txn_unfinished(void);
 
 /* Where a transaction stands among those of its namespace, for ever. */
 struct txn_place {

@@ -36,6 +36,15 @@ static void key_place(struct store_key *k, int64_t created_us, struct assent_byt
     key_tail(k, xid);
 }
 
+uint32_t txn_unfinished(void)
+{
+    uint32_t bits = 0;
+    for (unsigned s = 1; s < TXN_STATUS_NR; s++)
+        if (!txn_ended((enum txn_status)s))
+            bits |= 1u << s;
+    return bits;
+}
+
 /* ---- counts */
 
 static struct store_key count_key(struct assent_bytes ns, enum txn_mode mode, enum txn_status status)
@@ -91,6 +100,42 @@ void txn_counts_all(struct store_txn *store, uint64_t counts[TXN_MODE_NR][TXN_ST
         counts[mode][status] += row_take_u64(&value);
     }
     store_cursor_close(&c);
+}
+
+/* The first row of a namespace's status: its oldest transaction. */
+static int64_t oldest_us(struct store_txn *store, struct assent_bytes ns, enum txn_status status)
+{
+    struct txn_range range = {.ns = ns, .statuses = 1u << status, .to_us = INT64_MAX};
+    struct txn_walk walk;
+    struct txn_place place;
+    struct store_key xid;
+    txn_walk_open(&walk, store, &range);
+    bool there = txn_walk_next(&walk, &place, &xid);
+    assert(there);
+    txn_walk_close(&walk);
+    return place.created_us;
+}
+
+int64_t txn_oldest_unfinished_us(struct store_txn *store)
+{
+    struct store_key from;
+    struct store_cursor c;
+    struct assent_bytes key, value;
+    int64_t oldest = 0;
+    key_init(&from);
+    key_u8(&from, TXN_INDEX_COUNT);
+    store_cursor_open(&c, store, STORE_TXN_INDEX);
+    for (bool there = store_cursor_seek(&c, key_bytes(&from), &key, &value);
+         there && key.base[0] == TXN_INDEX_COUNT; there = store_cursor_next(&c, &key, &value)) {
+        enum txn_status status = (enum txn_status)key.base[key.size - 1];
+        if (txn_ended(status))
+            continue;
+        struct assent_bytes ns = {key.base + 1, key.size - 4};
+        int64_t us = oldest_us(store, ns, status);
+        oldest = oldest == 0 || us < oldest ? us : oldest;
+    }
+    store_cursor_close(&c);
+    return oldest;
 }
 
 /* ---- writing */

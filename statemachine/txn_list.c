@@ -1,5 +1,5 @@
 /* Many transactions at a time: pages of those a filter finds, and counts. */
-#include "txn.h"
+#include "freeze.h"
 
 /* Rows a page may look at for one it gives, and at least. */
 #define SCANNED_PER_ROW    20u
@@ -7,15 +7,6 @@
 #define LIST_LIMIT_DEFAULT 100u
 
 /* ---- filter */
-
-static uint32_t statuses_unfinished(void)
-{
-    uint32_t bits = 0;
-    for (unsigned s = 1; s < TXN_STATUS_NR; s++)
-        if (!txn_ended((enum txn_status)s))
-            bits |= 1u << s;
-    return bits;
-}
 
 static int filter_words(struct apply *a, uint32_t at, struct txn_filter *f)
 {
@@ -65,7 +56,7 @@ int txn_filter_parse(struct apply *a, uint32_t at, struct txn_filter *f)
         f->range.to_us = before_us < f->range.to_us ? before_us : f->range.to_us;
     }
     if (older_ms > 0 || f->failing)
-        f->range.statuses &= statuses_unfinished();
+        f->range.statuses &= txn_unfinished();
     return ASSENT_OK;
 }
 
@@ -164,7 +155,7 @@ int query_txn_list(struct apply *a)
 }
 
 /* Transactions by mode and status, those that are not there left out: of the namespace, or with `all` of
- * every one, and then also the calls not done yet. */
+ * every one, and then also what else shows how the cluster fares. */
 int query_txn_counts(struct apply *a)
 {
     uint64_t counts[TXN_MODE_NR][TXN_STATUS_NR] = {{0}};
@@ -179,9 +170,14 @@ int query_txn_counts(struct apply *a)
                     txn_count(a->txn, a->command->session.ns, (enum txn_mode)mode, (enum txn_status)status);
             n += counts[mode][status] > 0;
         }
-    codec_map(a->out, all ? 2 : 1);
-    if (all)
+    codec_map(a->out, all ? 5 : 1);
+    if (all) {
+        struct freeze_count freezes = freeze_count_load(a->txn, FREEZE_ALL);
         codec_pair_uint(a->out, "callsPending", store_count(a->txn, STORE_WORK));
+        codec_pair_int(a->out, "oldestUnfinishedUs", txn_oldest_unfinished_us(a->txn));
+        codec_pair_uint(a->out, "freezesHeld", freezes.rows);
+        codec_pair_uint(a->out, "freezesWaiting", freezes.waits);
+    }
     codec_cstr(a->out, "counts");
     codec_list(a->out, n);
     for (unsigned mode = 1; mode < TXN_MODE_NR; mode++)

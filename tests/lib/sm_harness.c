@@ -205,7 +205,8 @@ int sm_run(struct sm_harness *h, uint32_t type, const char *args)
 
 int sm_ask(struct sm_harness *h, uint32_t query, const char *args)
 {
-    return take_result(h, sm_query(h->sm, sm_encode(&h->encoded, true, query, NULL, args)));
+    struct command_session ns = {.kind = SESSION_NONE, .ns = h->session.ns};
+    return take_result(h, sm_query(h->sm, sm_encode(&h->encoded, true, query, &ns, args)));
 }
 
 void sm_advance(struct sm_harness *h, int64_t ms)

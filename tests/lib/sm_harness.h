@@ -20,11 +20,11 @@
 
 struct sm_harness {
     struct sm *sm;
-    uint64_t index;  /* of the last applied entry */
-    int64_t now_us;  /* stamp of the next command */
-    int64_t step_us; /* how much a command adds to it; 1000 after open */
-    struct command_session
-        session; /* of the next commands; SESSION_NONE after open.  A sequence is the caller's. */
+    uint64_t index;                 /* of the last applied entry */
+    int64_t now_us;                 /* stamp of the next command */
+    int64_t step_us;                /* how much a command adds to it; 1000 after open */
+    struct command_session session; /* of the next commands, and the namespace of questions; SESSION_NONE
+                                       after open.  A sequence is the caller's. */
     /* private */
     char dir[256];
     struct codec_arena arena;
