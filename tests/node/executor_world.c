@@ -1,3 +1,4 @@
+/* The world of an executor's test. */
 #include "executor_world.h"
 
 #include <setjmp.h>
@@ -16,9 +17,8 @@ struct proposal {
     uint8_t bytes[];
 };
 
-/* ---- the log of the test ---- */
+/* ---- the log ---- */
 
-/* `counted`: of a command of reports, how many of them counted. */
 static int apply_bytes(struct world *w, struct assent_bytes bytes, uint64_t *counted)
 {
     struct sm_command c = {.index = ++w->h.index, .time_us = w->h.now_us, .command = bytes, .awaited = true};
@@ -29,7 +29,7 @@ static int apply_bytes(struct world *w, struct assent_bytes bytes, uint64_t *cou
     codec_arena_init(&arena);
     assert_true(result_decode(&arena, c.result, &result));
     int code = result.code;
-    *counted = codec_as_uint(codec_get(result.data, "counted"));
+    *counted = code == ASSENT_OK ? codec_as_uint(codec_get(result.data, "counted")) : 0;
     codec_arena_close(&arena);
     return code;
 }
@@ -39,10 +39,10 @@ static void on_log(uv_timer_t *timer)
     struct world *w = timer->data;
     while (w->first != NULL && !w->log_stopped) {
         struct proposal *p = w->first;
+        uint64_t counted;
         w->first = p->next;
         if (w->first == NULL)
             w->last = &w->first;
-        uint64_t counted;
         int code = apply_bytes(w, (struct assent_bytes){p->bytes, p->size}, &counted);
         if (w->forget > 0) {
             w->forget--;
@@ -87,43 +87,103 @@ static int64_t now_us(void *data)
 
 /* ---- the world ---- */
 
-void world_on_guard(uv_timer_t *timer)
+static void on_guard(uv_timer_t *timer)
 {
     struct world *w = timer->data;
     w->late = --w->guard_left == 0;
 }
 
-void open_executor(struct world *w, uint32_t in_flight_max, uint32_t per_host_max)
+void world_guard_start(struct world *w)
 {
-    struct executor_config config = {.loop = &w->loop,
-                                     .sm = w->h.sm,
-                                     .in_flight_max = in_flight_max,
-                                     .per_host_max = per_host_max,
-                                     .timeout_ms = 5000,
-                                     .report_lazy_ms = w->lazy_ms,
-                                     .data = w,
-                                     .propose = propose,
-                                     .failed = failed,
-                                     .now_us = now_us};
+    w->late = false;
+    w->guard_left = 12000; /* turns that wait end after 5 ms */
+    uv_timer_start(&w->guard, on_guard, 5, 5);
+}
+
+void world_executor(struct world *w, struct executor_config config)
+{
+    config.loop = &w->loop;
+    config.sm = w->h.sm;
+    config.data = w;
+    config.propose = propose;
+    config.failed = failed;
+    config.now_us = now_us;
+    if (config.timeout_ms == 0)
+        config.timeout_ms = 5000;
     assert_int_equal(executor_open(&w->ex, &config), ASSENT_OK);
     executor_start(w->ex);
 }
 
-void on_executor_closed(void *data)
+void world_closed(void *data)
 {
     ((struct world *)data)->closed = true;
 }
 
-void start_log(struct world *w)
+void world_run(struct world *w, uint32_t type, const char *format, ...)
+{
+    char args[4096];
+    va_list list;
+    va_start(list, format);
+    int n = vsnprintf(args, sizeof(args), format, list);
+    va_end(list);
+    assert_true(n > 0 && n < (int)sizeof(args));
+    int rv = sm_run(&w->h, type, args);
+    if (rv != ASSENT_OK)
+        print_error("%s\n", sm_detail(&w->h));
+    assert_int_equal(rv, ASSENT_OK);
+    if (w->ex != NULL)
+        executor_kick(w->ex);
+}
+
+void world_commit(struct world *w, const char *xid, uint16_t port, const char *path, const char *more)
+{
+    world_run(w, COMMAND_TXN_BEGIN,
+              "{'xid':'%s','retryBaseMs':100,'traceparent':'00-aa-bb-01','branches':[{'branch':'b',"
+              "'confirmUrl':'http://127.0.0.1:%u%s','cancelUrl':'http://127.0.0.1:%u%s'%s}]}",
+              xid, port, path, port, path, more);
+    world_run(w, COMMAND_TXN_COMMIT, "{'xid':'%s'}", xid);
+}
+
+void world_saga(struct world *w, const char *first, const char *second)
+{
+    world_run(w, COMMAND_SAGA_SUBMIT,
+              "{'xid':'t','retryBaseMs':100,'steps':["
+              "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok','payload':[1]},"
+              "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok'}]}",
+              w->p.port, first, w->p.port, w->p.port, second, w->p.port);
+}
+
+bool world_stands(struct world *w, const char *xid, const char *status)
+{
+    char args[200];
+    snprintf(args, sizeof(args), "{'xid':'%s'}", xid);
+    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, args), ASSENT_OK);
+    return strcmp(sm_text(&w->h, "status"), status) == 0;
+}
+
+void world_log_start(struct world *w)
 {
     w->log_stopped = false;
     uv_timer_start(&w->log, on_log, 0, 0);
 }
 
-void turns(struct world *w, int n)
+void world_turns(struct world *w, int n)
 {
     while (n-- > 0)
         uv_run(&w->loop, UV_RUN_NOWAIT);
+}
+
+struct executor_metrics world_metrics(struct world *w)
+{
+    struct executor_metrics m;
+    executor_metrics(w->ex, &m);
+    return m;
+}
+
+void world_assert_idle(struct world *w)
+{
+    struct executor_metrics m = world_metrics(w);
+    assert_int_equal(m.in_flight + m.queued + m.reporting + m.hosts, 0);
 }
 
 int world_setup(void **state)
@@ -146,9 +206,10 @@ int world_teardown(void **state)
 {
     struct world *w = *state;
     w->log_stopped = false;
-    if (!w->closed)
-        executor_close(w->ex, on_executor_closed, w);
-    until(w, w->closed);
+    if (w->ex != NULL && !w->closed) {
+        executor_close(w->ex, world_closed, w);
+        until(w, w->closed);
+    }
     participant_close(&w->p);
     participant_close(&w->q);
     uv_close((uv_handle_t *)&w->log, NULL);
@@ -158,56 +219,4 @@ int world_teardown(void **state)
     sm_harness_close(&w->h);
     free(w);
     return 0;
-}
-
-void commit(struct world *w, const char *xid, uint16_t port, const char *path, const char *more)
-{
-    char args[1024];
-    snprintf(args, sizeof(args),
-             "{'xid':'%s','retryBaseMs':100,'traceparent':'00-aa-bb-01','branches':[{'branch':'b',"
-             "'confirmUrl':'http://127.0.0.1:%u%s','cancelUrl':'http://127.0.0.1:%u%s'%s}]}",
-             xid, port, path, port, path, more);
-    assert_int_equal(sm_run(&w->h, COMMAND_TXN_BEGIN, args), ASSENT_OK);
-    snprintf(args, sizeof(args), "{'xid':'%s'}", xid);
-    assert_int_equal(sm_run(&w->h, COMMAND_TXN_COMMIT, args), ASSENT_OK);
-    executor_kick(w->ex);
-}
-
-bool is_committed(struct world *w, const char *xid)
-{
-    char args[200];
-    snprintf(args, sizeof(args), "{'xid':'%s'}", xid);
-    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, args), ASSENT_OK);
-    return strcmp(sm_text(&w->h, "status"), "COMMITTED") == 0;
-}
-
-struct executor_metrics metrics(struct world *w)
-{
-    struct executor_metrics m;
-    executor_metrics(w->ex, &m);
-    return m;
-}
-
-void assert_idle(struct world *w)
-{
-    struct executor_metrics m = metrics(w);
-    assert_int_equal(m.in_flight + m.queued + m.reporting + m.hosts, 0);
-}
-
-void submit(struct world *w, const char *first, const char *second)
-{
-    char args[1024];
-    snprintf(args, sizeof(args),
-             "{'xid':'t','retryBaseMs':100,'steps':["
-             "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok','payload':[1]},"
-             "{'actionUrl':'http://127.0.0.1:%u%s','compensateUrl':'http://127.0.0.1:%u/ok'}]}",
-             w->p.port, first, w->p.port, w->p.port, second, w->p.port);
-    assert_int_equal(sm_run(&w->h, COMMAND_SAGA_SUBMIT, args), ASSENT_OK);
-    executor_kick(w->ex);
-}
-
-bool stands(struct world *w, const char *status)
-{
-    assert_int_equal(sm_ask(&w->h, QUERY_TXN_STATUS, "{'xid':'t'}"), ASSENT_OK);
-    return strcmp(sm_text(&w->h, "status"), status) == 0;
 }

@@ -13,11 +13,11 @@ static void a_decided_branch_is_called_with_all_it_needs(void **state)
 {
     struct world *w = *state;
     char token[64];
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/ok", ",'payload':{'amount':5},'headers':{'X-Shop':'7','X-Empty':''}");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/ok", ",'payload':{'amount':5},'headers':{'X-Shop':'7','X-Empty':''}");
     snprintf(token, sizeof(token), "\r\nAssent-Token: %llu\r\n",
              (unsigned long long)assent_position(w->h.index, 0));
-    until(w, is_committed(w, "t"));
+    until(w, world_stands(w, "t", "COMMITTED"));
     static const char *const parts[] = {
         "POST /ok HTTP/1.1\r\n",      "\r\nAssent-Xid: t\r\n",     "\r\nAssent-Branch: b\r\n",
         "\r\nAssent-Op: confirm\r\n", "\r\nAssent-Attempt: 0\r\n", "\r\ntraceparent: 00-aa-bb-01\r\n",
@@ -29,14 +29,14 @@ static void a_decided_branch_is_called_with_all_it_needs(void **state)
             fail_msg("'%s' is missing in '%s'", parts[i], w->p.last);
     assert_non_null(strstr(w->p.last, token));
     assert_int_equal(w->p.requests, 1);
-    assert_idle(w);
+    world_assert_idle(w);
 }
 
 static void a_rollback_calls_cancel(void **state)
 {
     struct world *w = *state;
     char args[300];
-    open_executor(w, 0, 0);
+    world_executor(w, (struct executor_config){0});
     snprintf(args, sizeof(args),
              "{'xid':'t','branches':[{'branch':'b','confirmUrl':'','cancelUrl':'http://127.0.0.1:%u/ok'}]}",
              w->p.port);
@@ -53,9 +53,9 @@ static void a_rollback_calls_cancel(void **state)
 static void a_content_type_of_the_branch_wins(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/ok", ",'headers':{'content-type':'text/plain'}");
-    until(w, is_committed(w, "t"));
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/ok", ",'headers':{'content-type':'text/plain'}");
+    until(w, world_stands(w, "t", "COMMITTED"));
     assert_non_null(strstr(w->p.last, "content-type: text/plain"));
     assert_null(strstr(w->p.last, "application/json"));
 }
@@ -63,34 +63,34 @@ static void a_content_type_of_the_branch_wins(void **state)
 static void a_failed_call_is_made_again_when_it_is_due(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/once", "");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/once", "");
     until(w, w->proposed == 1 && w->first == NULL);
     executor_kick(w->ex);
-    turns(w, 20);
+    world_turns(w, 20);
     assert_int_equal(w->p.requests, 1); /* not due yet */
     assert_string_equal(w->error, "HTTP 500: no stock");
     assert_int_equal(sm_ask(&w->h, QUERY_TXN, "{'xid':'t'}"), ASSENT_OK);
     assert_string_equal(sm_text(&w->h, "branches.0.lastError"), "HTTP 500: no stock");
     sm_advance(&w->h, 100);
     executor_kick(w->ex);
-    until(w, is_committed(w, "t"));
+    until(w, world_stands(w, "t", "COMMITTED"));
     assert_non_null(strstr(w->p.last, "\r\nAssent-Attempt: 1\r\n"));
-    assert_int_equal(metrics(w).failures, 1);
-    assert_int_equal(metrics(w).calls, 2);
-    assert_idle(w);
+    assert_int_equal(world_metrics(w).failures, 1);
+    assert_int_equal(world_metrics(w).calls, 2);
+    world_assert_idle(w);
 }
 
 /* Nobody kicks: the executor's own timer wakes it. */
 static void a_back_off_ends_by_itself(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/once", "");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/once", "");
     until(w, w->proposed == 1 && w->first == NULL);
-    turns(w, 5);
+    world_turns(w, 5);
     sm_advance(&w->h, 100);
-    until(w, is_committed(w, "t"));
+    until(w, world_stands(w, "t", "COMMITTED"));
 }
 
 static void everything_but_2xx_is_a_failure(void **state)
@@ -104,9 +104,9 @@ static void everything_but_2xx_is_a_failure(void **state)
         {"/close", ""},
     };
     struct world *w = *state;
-    open_executor(w, 0, 0);
+    world_executor(w, (struct executor_config){0});
     for (uint32_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        commit(w, rows[i].path + 1, w->p.port, rows[i].path, "");
+        world_commit(w, rows[i].path + 1, w->p.port, rows[i].path, "");
         until(w, w->failures == i + 1);
         assert_true(w->error[0] != 0);
         if (rows[i].error[0] != 0)
@@ -117,8 +117,8 @@ static void everything_but_2xx_is_a_failure(void **state)
 static void a_call_ends_at_its_time_limit(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/hold", ",'timeoutMs':50");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/hold", ",'timeoutMs':50");
     until(w, w->failures == 1);
     until(w, w->p.broken == 1);
 }
@@ -127,8 +127,8 @@ static void unreachable_hosts_fail(void **state)
 {
     struct world *w = *state;
     char args[300];
-    open_executor(w, 0, 0);
-    commit(w, "refused", 1, "/ok", ",'timeoutMs':2000");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "refused", 1, "/ok", ",'timeoutMs':2000");
     until(w, w->failures == 1);
     snprintf(
         args, sizeof(args),
@@ -144,124 +144,124 @@ static void unreachable_hosts_fail(void **state)
 static void a_flood_of_an_answer_is_cut_off(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/flood", "");
-    until(w, is_committed(w, "t")); /* the status had come */
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/flood", "");
+    until(w, world_stands(w, "t", "COMMITTED")); /* the status had come */
 }
 
 static void calls_in_flight_are_bounded_per_host(void **state)
 {
     struct world *w = *state;
     char xid[16];
-    open_executor(w, 0, 3);
+    world_executor(w, (struct executor_config){.in_flight_max = 0, .per_host_max = 3});
     for (int i = 0; i < 10; i++) {
         snprintf(xid, sizeof(xid), "p%d", i);
-        commit(w, xid, w->p.port, "/hold", "");
+        world_commit(w, xid, w->p.port, "/hold", "");
     }
-    until(w, w->p.held == 3 && metrics(w).queued == 7);
-    commit(w, "q", w->q.port, "/ok", ""); /* another host is not held up */
-    until(w, is_committed(w, "q"));
+    until(w, w->p.held == 3 && world_metrics(w).queued == 7);
+    world_commit(w, "q", w->q.port, "/ok", ""); /* another host is not held up */
+    until(w, world_stands(w, "q", "COMMITTED"));
     participant_release(&w->p);
-    until(w, metrics(w).calls == 11 && w->first == NULL);
+    until(w, world_metrics(w).calls == 11 && w->first == NULL);
     assert_int_equal(w->p.held_max, 3);
     assert_int_equal(w->p.requests, 10);
-    until(w, metrics(w).reporting == 0);
-    assert_idle(w);
+    until(w, world_metrics(w).reporting == 0);
+    world_assert_idle(w);
 }
 
 static void calls_in_flight_are_bounded_in_all(void **state)
 {
     struct world *w = *state;
     char xid[16];
-    open_executor(w, 4, 3);
+    world_executor(w, (struct executor_config){.in_flight_max = 4, .per_host_max = 3});
     for (int i = 0; i < 12; i++) {
         snprintf(xid, sizeof(xid), "t%d", i);
-        commit(w, xid, i % 2 ? w->p.port : w->q.port, "/hold", "");
+        world_commit(w, xid, i % 2 ? w->p.port : w->q.port, "/hold", "");
     }
-    until(w, w->p.held + w->q.held == 4 && metrics(w).queued == 8);
+    until(w, w->p.held + w->q.held == 4 && world_metrics(w).queued == 8);
     assert_true(w->p.held >= 1 && w->q.held >= 1); /* hosts take turns */
     participant_release(&w->p);
     participant_release(&w->q);
-    until(w, metrics(w).calls == 12 && metrics(w).reporting == 0);
-    assert_idle(w);
+    until(w, world_metrics(w).calls == 12 && world_metrics(w).reporting == 0);
+    world_assert_idle(w);
 }
 
 static void a_call_under_way_is_not_made_twice(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    commit(w, "t", w->p.port, "/hold", "");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/hold", "");
     until(w, w->p.held == 1);
     for (int i = 0; i < 20; i++) {
         assert_int_equal(sm_run(&w->h, COMMAND_TICK, "{}"), ASSENT_OK);
         executor_kick(w->ex);
-        turns(w, 2);
+        world_turns(w, 2);
     }
     assert_int_equal(w->p.requests, 1);
     w->log_stopped = true; /* answered, but its report does not come through: still not made again */
     participant_release(&w->p);
     until(w, w->proposed == 1);
     executor_kick(w->ex);
-    turns(w, 20);
+    world_turns(w, 20);
     assert_int_equal(w->p.requests, 1);
-    start_log(w);
-    until(w, is_committed(w, "t"));
+    world_log_start(w);
+    until(w, world_stands(w, "t", "COMMITTED"));
 }
 
 static void a_deposed_leader_cuts_its_calls_off(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 1);
-    commit(w, "t1", w->p.port, "/hold", "");
-    commit(w, "t2", w->p.port, "/hold", "");
-    until(w, w->p.held == 1 && metrics(w).queued == 1);
+    world_executor(w, (struct executor_config){.in_flight_max = 0, .per_host_max = 1});
+    world_commit(w, "t1", w->p.port, "/hold", "");
+    world_commit(w, "t2", w->p.port, "/hold", "");
+    until(w, w->p.held == 1 && world_metrics(w).queued == 1);
     executor_stop(w->ex);
-    assert_idle(w);
+    world_assert_idle(w);
     until(w, w->p.broken == 1);
     executor_kick(w->ex);
-    turns(w, 20);
+    world_turns(w, 20);
     assert_int_equal(w->proposed, 0);
     assert_int_equal(w->p.requests, 1);
     participant_release(&w->p);
     executor_start(w->ex); /* leading again: the same work is found and done */
-    until(w, is_committed(w, "t1") && is_committed(w, "t2"));
+    until(w, world_stands(w, "t1", "COMMITTED") && world_stands(w, "t2", "COMMITTED"));
 }
 
 static void a_refused_proposal_is_made_again(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
+    world_executor(w, (struct executor_config){0});
     w->refuse = 3;
-    commit(w, "t", w->p.port, "/ok", "");
-    until(w, is_committed(w, "t"));
+    world_commit(w, "t", w->p.port, "/ok", "");
+    until(w, world_stands(w, "t", "COMMITTED"));
     assert_int_equal(w->p.requests, 1); /* the call is not */
-    assert_int_equal(metrics(w).reports_retried, 3);
-    assert_idle(w);
+    assert_int_equal(world_metrics(w).reports_retried, 3);
+    world_assert_idle(w);
 }
 
 static void a_report_of_unknown_outcome_is_made_again(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
+    world_executor(w, (struct executor_config){0});
     w->forget = 1;
-    commit(w, "t", w->p.port, "/ok", "");
+    world_commit(w, "t", w->p.port, "/ok", "");
     until(w, w->proposed == 2 && w->first == NULL);
-    assert_true(is_committed(w, "t"));
+    assert_true(world_stands(w, "t", "COMMITTED"));
     assert_int_equal(w->p.requests, 1);
-    assert_idle(w);
+    world_assert_idle(w);
 }
 
 static void closing_waits_for_outcomes(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
+    world_executor(w, (struct executor_config){0});
     w->log_stopped = true;
-    commit(w, "t", w->p.port, "/ok", "");
+    world_commit(w, "t", w->p.port, "/ok", "");
     until(w, w->proposed == 1);
-    executor_close(w->ex, on_executor_closed, w);
-    turns(w, 20);
+    executor_close(w->ex, world_closed, w);
+    world_turns(w, 20);
     assert_false(w->closed);
-    start_log(w);
+    world_log_start(w);
     until(w, w->closed);
 }
 
@@ -269,11 +269,11 @@ static void connections_are_kept_alive(void **state)
 {
     struct world *w = *state;
     char xid[16];
-    open_executor(w, 0, 0);
+    world_executor(w, (struct executor_config){0});
     for (int i = 0; i < 20; i++) {
         snprintf(xid, sizeof(xid), "t%d", i);
-        commit(w, xid, w->p.port, "/ok", "");
-        until(w, is_committed(w, xid));
+        world_commit(w, xid, w->p.port, "/ok", "");
+        until(w, world_stands(w, xid, "COMMITTED"));
     }
     assert_int_equal(w->p.connections, 1);
 }
@@ -282,74 +282,74 @@ static void a_backlog_is_worked_off_in_order_of_time(void **state)
 {
     struct world *w = *state;
     char xid[16];
-    open_executor(w, 8, 8);
+    world_executor(w, (struct executor_config){.in_flight_max = 8, .per_host_max = 8});
     executor_stop(w->ex);
     for (int i = 0; i < 1500; i++) { /* more than one pass walks in a turn */
         snprintf(xid, sizeof(xid), "t%d", i);
-        commit(w, xid, i % 2 ? w->p.port : w->q.port, "/ok", "");
+        world_commit(w, xid, i % 2 ? w->p.port : w->q.port, "/ok", "");
     }
     executor_start(w->ex);
-    until(w, metrics(w).calls == 1500 && metrics(w).reporting == 0);
+    until(w, world_metrics(w).calls == 1500 && world_metrics(w).reporting == 0);
     assert_int_equal(w->p.requests + w->q.requests, 1500);
-    assert_idle(w);
+    world_assert_idle(w);
     assert_true(sm_next_work_us(w->h.sm) == INT64_MAX);
 }
 
 static void a_saga_goes_step_by_step(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    submit(w, "/ok", "/ok");
-    until(w, stands(w, "COMMITTED"));
+    world_executor(w, (struct executor_config){0});
+    world_saga(w, "/ok", "/ok");
+    until(w, world_stands(w, "t", "COMMITTED"));
     assert_int_equal(w->p.requests, 2);
     assert_non_null(strstr(w->p.last, "\r\nAssent-Op: action\r\n"));
     assert_non_null(strstr(w->p.last, "\r\nAssent-Branch: 02\r\n"));
-    assert_idle(w);
+    world_assert_idle(w);
 }
 
 static void a_refused_step_takes_the_saga_back(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    submit(w, "/ok", "/refuse");
-    until(w, stands(w, "ROLLED_BACK"));
+    world_executor(w, (struct executor_config){0});
+    world_saga(w, "/ok", "/refuse");
+    until(w, world_stands(w, "t", "ROLLED_BACK"));
     assert_string_equal(sm_text(&w->h, "reason"), "step 02: HTTP 409: no stock");
     assert_int_equal(w->p.requests, 4);
     assert_non_null(strstr(w->p.last, "\r\nAssent-Op: compensate\r\n"));
     assert_non_null(strstr(w->p.last, "\r\nAssent-Branch: 01\r\n"));
-    assert_idle(w);
+    world_assert_idle(w);
 }
 
 static void an_unfinished_step_is_asked_again(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    submit(w, "/later", "/ok");
+    world_executor(w, (struct executor_config){0});
+    world_saga(w, "/later", "/ok");
     until(w, w->proposed == 1 && w->first == NULL);
-    assert_true(stands(w, "RUNNING"));
+    assert_true(world_stands(w, "t", "RUNNING"));
     assert_string_equal(w->error, "HTTP 200: {\"dtm_result\":\"ONGOING\"}");
     w->h.now_us += 200000;
     executor_kick(w->ex);
-    until(w, stands(w, "COMMITTED"));
+    until(w, world_stands(w, "t", "COMMITTED"));
     assert_int_equal(w->p.requests, 3);
 }
 
 static void a_compensation_waits_for_the_call_of_its_action(void **state)
 {
     struct world *w = *state;
-    open_executor(w, 0, 0);
-    submit(w, "/hold", "/ok");
+    world_executor(w, (struct executor_config){0});
+    world_saga(w, "/hold", "/ok");
     until(w, w->p.held == 1);
     assert_int_equal(sm_run(&w->h, COMMAND_TXN_ROLLBACK, "{'xid':'t'}"), ASSENT_OK);
     executor_kick(w->ex);
-    turns(w, 50);
+    world_turns(w, 50);
     assert_int_equal(w->p.requests, 1);
-    assert_true(stands(w, "ROLLING_BACK"));
+    assert_true(world_stands(w, "t", "ROLLING_BACK"));
     participant_release(&w->p);
-    until(w, stands(w, "ROLLED_BACK"));
+    until(w, world_stands(w, "t", "ROLLED_BACK"));
     assert_int_equal(w->p.requests, 2);
     assert_non_null(strstr(w->p.last, "\r\nAssent-Op: compensate\r\n"));
-    assert_idle(w);
+    world_assert_idle(w);
 }
 
 int main(void)
