@@ -201,7 +201,7 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     struct assent_bytes r = {t->raw, value.size};
     uint64_t format = row_take_u8(&r);
     assert(format >= TXN_FORMAT_OLD && format <= TXN_FORMAT);
-    t->status = t->stored = (enum txn_status)row_take_u8(&r);
+    t->status = t->stored = t->was = (enum txn_status)row_take_u8(&r);
     t->mode = (enum txn_mode)row_take_u8(&r);
     uint8_t flags = row_take_u8(&r);
     t->custom = (flags & TXN_HAS_CUSTOM) != 0;
@@ -309,12 +309,14 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     t->stored = t->status;
 }
 
-enum { ANSWER_PAIRS = 10 };
+enum { ANSWER_PAIRS = 12 };
 
 static void write_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
 {
     codec_pair_text(a->out, "xid", scoped_name(xid, NULL));
     codec_pair_cstr(a->out, "status", txn_status_name(t->status));
+    codec_pair_cstr(a->out, "was", t->was != 0 ? txn_status_name(t->was) : "");
+    codec_pair_cstr(a->out, "stands", txn_status_name(txn_stands(t)));
     codec_pair_cstr(a->out, "mode", txn_mode_name(t->mode));
     codec_pair_uint(a->out, "branchCount", t->branches);
     codec_pair_uint(a->out, "pendingCount", t->pending);
@@ -604,12 +606,14 @@ int txn_branch(struct apply *a)
     int rv = branch_parse(a, a->command->args, 0, &plan);
     if (rv != ASSENT_OK)
         return rv;
+    if (t.status != TXN_ACTIVE)
+        return txn_decided(a, &t);
+    if (t.mode != TXN_MODE_TCC && t.mode != TXN_MODE_XA)
+        return refuse(a, ASSENT_INVALID, "a %s takes no branches", txn_mode_name(t.mode));
     bool there = branch_find(a->txn, xid, plan.name, &ordinal);
     if (there && !branch_same(a->txn, xid, ordinal, &plan))
         return refuse(a, ASSENT_BRANCH_EXISTS, "branch %.*s is there with other content", (int)plan.name.size,
                       (const char *)plan.name.base);
-    if (t.status != TXN_ACTIVE)
-        return txn_decided(a, &t);
     if (!there && t.branches == ASSENT_BRANCHES_MAX)
         return refuse(a, ASSENT_LIMIT, "the transaction has %d branches", ASSENT_BRANCHES_MAX);
     if (!there) {
@@ -658,6 +662,25 @@ void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t)
         txn_finish(a, xid, t);
 }
 
+/* What the commit says of the calls to come counts. */
+static int commit_options(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    const struct codec_node *headers = codec_at(a->command->args, TXN_COMMIT_HEADERS);
+    uint64_t base_ms = arg_uint(a->command, TXN_COMMIT_RETRY_BASE_MS, t->retry.base_ms);
+    if (codec_size(headers) > 0) {
+        int rv = branch_headers_check(a, headers);
+        if (rv != ASSENT_OK)
+            return rv;
+        t->headers = true;
+        branch_headers_put(a->txn, xid, headers);
+    }
+    t->call_timeout_ms = (uint32_t)arg_uint(a->command, TXN_COMMIT_CALL_TIMEOUT_MS, t->call_timeout_ms);
+    t->retry.base_ms = base_ms < TXN_RETRY_MS_MAX ? base_ms : TXN_RETRY_MS_MAX;
+    if (t->retry.cap_ms < t->retry.base_ms)
+        t->retry.cap_ms = t->retry.base_ms;
+    return ASSENT_OK;
+}
+
 /* Commit.  A transaction that is committing or committed answers as the first commit did. */
 int txn_commit(struct apply *a)
 {
@@ -666,6 +689,9 @@ int txn_commit(struct apply *a)
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
     enum txn_status stands = txn_stands(&t);
+    bool two_phase = t.mode == TXN_MODE_TCC || t.mode == TXN_MODE_XA;
+    if (arg_bool(a->command, TXN_COMMIT_KEEP, false) && (t.status != TXN_ACTIVE || !two_phase))
+        return txn_answer(a, xid, &t);
     if (t.status == TXN_STOPPED || stands == TXN_ROLLING_BACK || stands == TXN_ROLLED_BACK)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_SAGA)
@@ -673,6 +699,9 @@ int txn_commit(struct apply *a)
     if (t.status == TXN_SUSPENDED && stands == TXN_ACTIVE)
         return refuse(a, ASSENT_CONFLICT, "the transaction waits for an operator");
     if (t.status == TXN_ACTIVE) {
+        int rv = commit_options(a, xid, &t);
+        if (rv != ASSENT_OK)
+            return rv;
         txn_decide(a, xid, &t, TXN_COMMITTING);
         txn_save(a, xid, &t);
     }
@@ -708,6 +737,9 @@ int txn_rollback(struct apply *a)
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
     enum txn_status stands = txn_stands(&t);
+    bool turns = stands == TXN_ACTIVE && t.mode != TXN_MODE_SAGA && t.mode != TXN_MODE_WORKFLOW;
+    if (arg_bool(a->command, TXN_ROLLBACK_KEEP, false) && !turns)
+        return txn_answer(a, xid, &t);
     if (t.status == TXN_STOPPED || stands == TXN_COMMITTING || stands == TXN_COMMITTED)
         return txn_decided(a, &t);
     if (stands == TXN_ACTIVE || stands == TXN_RUNNING)

@@ -115,6 +115,7 @@ enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2, SAGA_SUSPEND = 3 };
 struct txn {
     enum txn_status status;
     enum txn_status stored; /* private: status in the store, 0 when it is not there yet */
+    enum txn_status was;    /* before this command; 0: it was not there */
     enum txn_mode mode;
     bool custom;          /* has custom data */
     uint32_t branches;    /* registered */
