@@ -52,6 +52,7 @@ enum timer_kind {
     TIMER_NODE = 3,      /* id: node name */
     TIMER_TXN = 4,       /* id: xid: timeout */
     TIMER_RETENTION = 5, /* id: xid: remove a finished transaction */
+    TIMER_ACKNOWLEDGE = 6, /* id: xid 0 ordinal: the time for the acknowledgement of a step is over */
     TIMER_FREEZE = 16,   /* id: key of a wait for a frozen resource */
     TIMER_KIND_NR
 };
@@ -94,7 +95,8 @@ int message_prepare(struct apply *a), message_submit(struct apply *a), workflow_
     workflow_step(struct apply *a), workflow_end(struct apply *a);
 int topic_subscribe(struct apply *a), topic_unsubscribe(struct apply *a), topic_remove(struct apply *a);
 void txn_timer(struct apply *a, struct assent_bytes id),
-    txn_retention(struct apply *a, struct assent_bytes id);
+    txn_retention(struct apply *a, struct assent_bytes id),
+    acknowledge_timer(struct apply *a, struct assent_bytes id);
 
 int freeze(struct apply *a), unfreeze(struct apply *a), query_freeze(struct apply *a),
     query_freeze_resource(struct apply *a), query_freeze_txn(struct apply *a),

@@ -444,6 +444,7 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
         } else {
             p->errors = p->attempts; /* calls that succeed are the last */
         }
+        p->acknowledge_us = r.size > 0 ? (int64_t)row_take_u64(&r) : 0;
         assert(r.size == 0);
         return;
     }
@@ -475,6 +476,8 @@ void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint3
     row_put_u8(&w, (uint8_t)p->action);
     row_put_u32(&w, p->errors);
     row_put_u32(&w, p->waiting);
+    if (p->acknowledge_us != 0)
+        row_put_u64(&w, (uint64_t)p->acknowledge_us);
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     store_put(store, STORE_BRANCHES, key_bytes(&k), row_written(&w));
 }
@@ -526,6 +529,15 @@ void branch_done_next(struct apply *a, struct assent_bytes xid, struct txn *t, u
         saga_go_on(a, xid, t, ordinal, op);
     else
         phase_two_done(a, xid, t, ordinal);
+}
+
+int64_t branch_wait_us(const struct txn *t, const struct branch_plan *p, uint32_t ordinal,
+                       const struct branch_progress *progress)
+{
+    uint32_t n = progress->errors;
+    if (n > 0 && t->style != SM_STYLE_DTM)
+        n--;
+    return branch_back_off_us(t, p, ordinal, n);
 }
 
 static int report_stale(struct apply *a, const char *what)

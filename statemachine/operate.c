@@ -5,8 +5,3 @@ int txn_act(struct apply *a)
 {
     return refuse(a, ASSENT_UNSUPPORTED, "not built yet");
 }
-
-int branch_acknowledge(struct apply *a)
-{
-    return refuse(a, ASSENT_UNSUPPORTED, "not built yet");
-}

@@ -90,7 +90,7 @@ void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, u
     } else {
         branch_move(p, branch_doing(r->op));
         p->errors += r->outcome != SM_OUTCOME_ONGOING && p->errors < UINT32_MAX;
-        p->next_due_us = a->now_us + branch_back_off_us(t, plan, ordinal, p->errors > 0 ? p->errors - 1 : 0);
+        p->next_due_us = a->now_us + branch_wait_us(t, plan, ordinal, p);
         p->error = r->error;
     }
     p->error = txn_shortened(p->error, TXN_ERROR_BYTES_MAX);

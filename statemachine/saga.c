@@ -21,7 +21,8 @@
 
 static bool started(enum branch_status status)
 {
-    return status == BRANCH_EXECUTING || status == BRANCH_EXECUTED || status == BRANCH_FAILED;
+    return status == BRANCH_EXECUTING || status == BRANCH_ACCEPTED || status == BRANCH_EXECUTED ||
+           status == BRANCH_FAILED;
 }
 
 static void step_load(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
@@ -36,18 +37,19 @@ static void step_load(struct apply *a, struct assent_bytes xid, const struct txn
     p->error.base = error;
 }
 
-/* The operation of step `i` begins.  True: there was nothing to call, and it is done. */
+/* The operation of step `i` begins; its call is due when nobody waits for an operator.  True: there was
+ * nothing to call, and it is done. */
 static bool step_begin(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i, enum sm_op op)
 {
     struct branch_plan plan;
     struct branch_progress p;
     uint8_t error[TXN_ERROR_BYTES_MAX];
     step_load(a, xid, t, i, &plan, &p, error);
-    bool call = plan.url[op].size > 0;
+    bool call = plan.url[op].size > 0, due = call && t->status != TXN_SUSPENDED;
     assert(p.waiting == 0);
     branch_move(&p, branch_doing(op));
     p.attempts = p.errors = 0;
-    p.next_due_us = call ? a->now_us : 0;
+    p.next_due_us = due ? a->now_us : 0;
     p.finished_us = 0;
     t->saga.cursor = i;
     if (call) {
@@ -55,7 +57,8 @@ static bool step_begin(struct apply *a, struct assent_bytes xid, struct txn *t, 
         key_init(&name);
         key_tail(&name, plan.name);
         branch_progress_put(a->txn, xid, i, t, &p);
-        work_put(a->txn, a->now_us, xid, key_bytes(&name), op, 0, t->token, i);
+        if (due)
+            work_put(a->txn, a->now_us, xid, key_bytes(&name), op, 0, t->token, i);
         return false;
     }
     branch_move(&p, branch_done(op));
@@ -109,7 +112,12 @@ static void saga_flow(struct apply *a, struct assent_bytes xid, struct txn *t, e
             n += step_followers(a, xid, t, i, op, ready + n);
         assert(n <= t->branches);
     }
-    if (t->pending > 0)
+    saga_settle(a, xid, t);
+}
+
+void saga_settle(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    if (t->pending > 0 || t->status == TXN_SUSPENDED)
         return;
     if (t->status == TXN_RUNNING) {
         t->decided_us = a->now_us;
@@ -150,33 +158,58 @@ static int submit_parse(struct apply *a, struct txn *t)
         return refuse(a, ASSENT_INVALID, "onFailure: compensate, retry or suspend");
     if (t->saga.on_failure == SAGA_RETRY && (t->saga.retry_limit > 0 || t->timeout_ms > 0))
         return refuse(a, ASSENT_INVALID, "onFailure retry never turns back: no retryLimit, no timeoutMs");
-    t->status = TXN_RUNNING;
-    t->token = a->position;
+    t->held = arg_bool(c, SAGA_SUBMIT_OPTIONS + OPTION_HOLD, false);
+    if (!t->held) {
+        t->status = TXN_RUNNING;
+        t->token = a->position;
+    }
     return ASSENT_OK;
+}
+
+/* The first steps begin. */
+static void submit_start(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    uint32_t *ready = ready_room(t), n = 0;
+    t->pending = t->branches;
+    if (!t->saga.concurrent && t->branches > 0)
+        ready[n++] = 0;
+    for (uint32_t i = t->branches; t->saga.concurrent && i > 0; i--) { /* so that the first goes first */
+        struct branch_plan plan;
+        struct branch_progress p;
+        uint8_t error[TXN_ERROR_BYTES_MAX];
+        step_load(a, xid, t, i - 1, &plan, &p, error);
+        if (p.waiting == 0)
+            ready[n++] = i - 1;
+    }
+    saga_flow(a, xid, t, SM_OP_ACTION, ready, n);
+    free(ready);
+    txn_save(a, xid, t);
 }
 
 static void submit_write(struct apply *a, struct assent_bytes xid, struct txn *t, const struct saga_plan *p)
 {
     txn_write(a, xid, t, p->steps, p->n, SAGA_SUBMIT_OPTIONS);
-    t->pending = p->n;
-    uint32_t *ready = ready_room(t), n = 0;
     if (t->saga.edges)
         saga_edges_put(a, xid, p);
-    for (uint32_t i = p->n; t->saga.concurrent && i > 0;
-         i--) { /* from the last, so that the first goes first */
-        uint32_t before = codec_size(saga_plan_before(a, i - 1));
-        if (before > 0) {
-            struct branch_progress waits = {.status = BRANCH_REGISTERED, .waiting = before};
-            branch_progress_put(a->txn, xid, i - 1, t, &waits);
-        } else {
-            ready[n++] = i - 1;
-        }
+    for (uint32_t i = 0; t->saga.concurrent && i < p->n; i++) {
+        struct branch_progress waits = {.status = BRANCH_REGISTERED};
+        waits.waiting = codec_size(saga_plan_before(a, i));
+        if (waits.waiting > 0)
+            branch_progress_put(a->txn, xid, i, t, &waits);
     }
-    if (!t->saga.concurrent && p->n > 0)
-        ready[n++] = 0;
-    saga_flow(a, xid, t, SM_OP_ACTION, ready, n);
-    free(ready);
-    txn_save(a, xid, t);
+    if (t->held)
+        txn_save(a, xid, t);
+    else
+        submit_start(a, xid, t);
+}
+
+/* A prepared saga goes, as it was prepared. */
+static void submit_held(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    t->held = false;
+    t->token = a->position;
+    txn_move(t, TXN_RUNNING);
+    submit_start(a, xid, t);
 }
 
 static bool submit_same(struct apply *a, struct assent_bytes xid, const struct txn *there,
@@ -188,7 +221,8 @@ static bool submit_same(struct apply *a, struct assent_bytes xid, const struct t
            (!t->saga.edges || saga_edges_same(a, xid, p));
 }
 
-/* Submit a saga: begin, plan and first steps in one entry.  Idempotent by xid and content, as begin is. */
+/* Submit a saga: begin, plan and first steps in one entry.  Idempotent by xid and content, as begin is. Held:
+ * the plan alone; the first submission of its xid that is not held starts it, whatever plan comes along. */
 int saga_submit(struct apply *a)
 {
     char made[TXN_MADE_BYTES];
@@ -200,10 +234,17 @@ int saga_submit(struct apply *a)
         return rv;
     rv = saga_plan_parse(a, &t, &plan);
     if (rv == ASSENT_OK) {
+        bool keep = arg_bool(a->command, SAGA_SUBMIT_OPTIONS + OPTION_KEEP, false);
+        if (t.saga.on_failure == SAGA_COMPENSATE && !arg_present(a->command, SAGA_SUBMIT_ON_FAILURE) &&
+            saga_plan_asynchronous(&plan))
+            t.saga.on_failure = SAGA_UNSAID;
         if (!txn_load(a->txn, xid, &there)) {
             submit_write(a, xid, &t, &plan);
             txn_answer_begin(a, xid, &t, true);
-        } else if (submit_same(a, xid, &there, &t, &plan)) {
+        } else if (there.mode == TXN_MODE_SAGA && there.status == TXN_ACTIVE && there.held && !t.held) {
+            submit_held(a, xid, &there);
+            txn_answer_begin(a, xid, &there, false);
+        } else if (keep || submit_same(a, xid, &there, &t, &plan)) {
             txn_answer_begin(a, xid, &there, false);
         } else {
             rv = txn_exists(a, xid, &there);
@@ -226,6 +267,7 @@ static bool step_turn(struct apply *a, struct assent_bytes xid, const struct txn
         return false;
     if (p.next_due_us != 0)
         work_clear(a->txn, p.next_due_us, xid, plan.name);
+    branch_accept_end(a, xid, i, &p);
     p.next_due_us = 0;
     p.waiting = 0;
     if (t->saga.edges) {
@@ -245,22 +287,23 @@ static bool step_turn(struct apply *a, struct assent_bytes xid, const struct txn
 
 void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
 {
+    bool begun = txn_stands(t) != TXN_ACTIVE && t->branches > 0;
     if (t->deadline_us != 0)
         timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
     txn_move(t, TXN_ROLLING_BACK);
-    t->reason = txn_shortened(reason, TXN_REASON_BYTES_MAX);
+    txn_because(t, reason);
     t->token = a->position;
     t->decided_us = a->now_us;
     uint32_t *ready = ready_room(t), n = 0;
     bool is_ready;
     t->pending = 0;
-    if (!t->saga.concurrent) { /* all steps up to the one under way were reached, in order */
+    if (begun && !t->saga.concurrent) { /* all steps up to the one under way were reached, in order */
         bool turned = step_turn(a, xid, t, t->saga.cursor, &is_ready);
         assert(turned && is_ready);
         t->pending = t->saga.cursor + 1;
         ready[n++] = t->saga.cursor;
     }
-    for (uint32_t i = 0; t->saga.concurrent && i < t->branches; i++) {
+    for (uint32_t i = 0; begun && t->saga.concurrent && i < t->branches; i++) {
         if (!step_turn(a, xid, t, i, &is_ready))
             continue;
         t->pending++;
@@ -291,10 +334,11 @@ void saga_go_on(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_
     free(ready);
 }
 
-static void report_success(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
-                           struct branch_progress *p, enum sm_op op)
+void saga_step_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                         struct assent_bytes name, struct branch_progress *p, enum sm_op op)
 {
     branch_move(p, branch_done(op));
+    branch_event(a, xid, t, name, p->status);
     p->next_due_us = 0;
     p->finished_us = a->now_us;
     if (op == SM_OP_ACTION)
@@ -304,49 +348,82 @@ static void report_success(struct apply *a, struct assent_bytes xid, struct txn 
     txn_save(a, xid, t);
 }
 
-/* A step has failed for good. */
-static void step_failed(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
-                        struct assent_bytes name, struct branch_progress *p)
+/* Why a step's failure turns the saga back, as its clients know it. */
+static void failure_reason(const struct txn *t, struct assent_bytes name, struct assent_bytes url,
+                           struct assent_bytes error, char *out, size_t size)
 {
+    if (t->style == SM_STYLE_DTM) /* the end of the address would push out what the branch said */
+        snprintf(out, size, "url:%.*s return failed: %.*s FAILURE", url.size < 100 ? (int)url.size : 100,
+                 (const char *)url.base, (int)error.size, (const char *)error.base);
+    else
+        snprintf(out, size, "step %.*s: %.*s", (int)name.size, (const char *)name.base, (int)error.size,
+                 (const char *)error.base);
+}
+
+void saga_step_failed(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                      struct assent_bytes name, struct branch_progress *p, bool acknowledged)
+{
+    struct branch_plan plan;
+    char reason[ASSENT_NAME_BYTES_MAX + TXN_ERROR_BYTES_MAX + 256];
+    bool there = branch_plan_load(a->txn, xid, i, &plan);
+    assert(there);
+    failure_reason(t, name, plan.url[SM_OP_ACTION], p->error, reason, sizeof(reason));
     branch_move(p, BRANCH_FAILED);
+    branch_event(a, xid, t, name, p->status);
     p->action = SM_OUTCOME_FAILURE;
     p->next_due_us = 0;
     p->finished_us = a->now_us;
     branch_progress_put(a->txn, xid, i, t, p);
-    char reason[ASSENT_NAME_BYTES_MAX + TXN_ERROR_BYTES_MAX + 16];
-    snprintf(reason, sizeof(reason), "step %.*s: %.*s", (int)name.size, (const char *)name.base,
-             (int)p->error.size, (const char *)p->error.base);
-    saga_failed(a, xid, t, bytes_of(reason));
+    if (t->status == TXN_SUSPENDED)
+        txn_save(a, xid, t); /* whoever it waits for finds it failed */
+    else if (acknowledged && t->saga.on_failure == SAGA_UNSAID)
+        txn_suspend(a, xid, t, bytes_of(reason));
+    else
+        saga_failed(a, xid, t, bytes_of(reason));
 }
 
-/* Again later, or never: an action whose retries are used up turns the saga back. */
-static void report_again(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
-                         const struct branch_plan *plan, struct assent_bytes name, struct branch_progress *p,
-                         enum sm_op op, bool ongoing)
+/* One more failed call of an action.  False: it was one too many, and the saga has turned back or waits. */
+static bool retry_counted(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                          struct branch_progress *p)
+{
+    char reason[96];
+    if (t->saga.retry_limit == 0)
+        return true;
+    t->saga.retries++;
+    if (t->saga.retries <= t->saga.retry_limit) {
+        txn_save(a, xid, t);
+        return true;
+    }
+    p->next_due_us = 0;
+    branch_progress_put(a->txn, xid, i, t, p);
+    snprintf(reason, sizeof(reason),
+             t->style == SM_STYLE_DTM ? "RetryCount is greater than RetryLimit, RetryLimit: %u"
+                                      : "retry limit %u reached",
+             t->saga.retry_limit);
+    saga_failed(a, xid, t, bytes_of(reason));
+    return false;
+}
+
+/* Later, or at once where DTM counts calls and does not wait between them, or never. */
+void saga_step_again(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                     const struct branch_plan *plan, struct assent_bytes name, struct branch_progress *p,
+                     enum sm_op op, bool ongoing)
 {
     int64_t wait_us;
-    if (op == SM_OP_ACTION && t->saga.retry_limit > 0) {
-        t->saga.retries++;
-        if (t->saga.retries > t->saga.retry_limit) {
-            char reason[64];
-            p->next_due_us = 0;
-            branch_progress_put(a->txn, xid, i, t, p);
-            snprintf(reason, sizeof(reason), "retry limit %u reached", t->saga.retry_limit);
-            saga_failed(a, xid, t, bytes_of(reason));
-            return;
-        }
-        txn_save(a, xid, t);
-    }
+    if (op == SM_OP_ACTION && !retry_counted(a, xid, t, i, p))
+        return;
     if (!ongoing && p->errors < UINT32_MAX)
         p->errors++;
     if (!ongoing && branch_given_up(plan, p)) {
         if (op == SM_OP_ACTION && t->saga.on_failure != SAGA_RETRY)
-            step_failed(a, xid, t, i, name, p);
+            saga_step_failed(a, xid, t, i, name, p, false);
         else
             branch_suspend(a, xid, t, i, p, name, op);
         return;
     }
-    wait_us = branch_back_off_us(t, plan, i, p->errors > 0 ? p->errors - 1 : 0);
+    wait_us = branch_wait_us(t, plan, i, p);
+    if (t->style == SM_STYLE_DTM && op == SM_OP_ACTION && t->saga.retry_limit > 0)
+        wait_us = 0;
     p->next_due_us = a->now_us + wait_us;
     branch_progress_put(a->txn, xid, i, t, p);
     work_put(a->txn, p->next_due_us, xid, name, op, p->attempts, t->token, i);
@@ -371,11 +448,13 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
     p->attempts++;
     work_clear(a->txn, p->next_due_us, xid, name);
     if (outcome == SM_OUTCOME_SUCCESS) {
-        report_success(a, xid, t, ordinal, p, op);
+        saga_step_succeeded(a, xid, t, ordinal, name, p, op);
     } else if (outcome == SM_OUTCOME_FAILURE && op == SM_OP_ACTION && t->saga.on_failure != SAGA_RETRY) {
-        step_failed(a, xid, t, ordinal, name, p);
+        saga_step_failed(a, xid, t, ordinal, name, p, false);
+    } else if (outcome == SM_OUTCOME_ONGOING && op == SM_OP_ACTION && plan->acknowledge_ms > 0) {
+        branch_accept(a, xid, t, ordinal, plan, p);
     } else {
         branch_move(p, branch_doing(op));
-        report_again(a, xid, t, ordinal, plan, name, p, op, outcome == SM_OUTCOME_ONGOING);
+        saga_step_again(a, xid, t, ordinal, plan, name, p, op, outcome == SM_OUTCOME_ONGOING);
     }
 }

@@ -128,6 +128,14 @@ int saga_plan_parse(struct apply *a, struct txn *t, struct saga_plan *p)
     return check_cycles(a, p);
 }
 
+bool saga_plan_asynchronous(const struct saga_plan *p)
+{
+    for (uint32_t i = 0; i < p->n; i++)
+        if (p->steps[i].acknowledge_ms > 0)
+            return true;
+    return false;
+}
+
 void saga_plan_close(struct saga_plan *p)
 {
     free(p->steps);

@@ -108,6 +108,7 @@ static const query_fn queries[QUERY_NR] = {
 
 static const timer_fn timers[TIMER_KIND_NR] = {
     [TIMER_SESSION] = session_expire, [TIMER_REPLY] = reply_expire,      [TIMER_NODE] = node_timer,
+    [TIMER_ACKNOWLEDGE] = acknowledge_timer,
     [TIMER_TXN] = txn_timer,          [TIMER_RETENTION] = txn_retention, [TIMER_FREEZE] = freeze_timer,
 };
 

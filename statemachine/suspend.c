@@ -58,6 +58,10 @@ void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct
     txn_whole_due(a, xid, t, SM_OP_QUERY, 0);
     for (uint32_t i = 0; i < t->branches && t->status != TXN_ACTIVE; i++) {
         kept_load(a, xid, t, i, &k);
+        if (k.p.acknowledge_us != 0) { /* an acknowledgement counts all the same */
+            branch_accept_end(a, xid, i, &k.p);
+            branch_progress_put(a->txn, xid, i, t, &k.p);
+        }
         if (k.p.next_due_us == 0 || !its_turn(t, i))
             continue;
         work_clear(a->txn, k.p.next_due_us, xid, key_bytes(&k.name));
@@ -65,7 +69,7 @@ void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct
         branch_progress_put(a->txn, xid, i, t, &k.p);
     }
     t->suspended_from = t->status;
-    t->reason = txn_shortened(reason, TXN_REASON_BYTES_MAX);
+    txn_because(t, reason);
     txn_move(t, TXN_SUSPENDED);
     txn_save(a, xid, t);
 }
@@ -75,7 +79,7 @@ static enum sm_op to_repeat(const struct txn *t, const struct branch_plan *plan,
 {
     if (status == BRANCH_FAILED && txn_stands(t) == TXN_RUNNING)
         return t->mode == TXN_MODE_SAGA ? plan->forward : SM_OP_TRY;
-    return branch_under_way(status);
+    return status == BRANCH_ACCEPTED ? SM_OP_ACTION : branch_under_way(status);
 }
 
 /* The deadline and the calls of an undecided transaction as they would stand without the wait. */
@@ -94,13 +98,20 @@ static void active_again(struct apply *a, struct assent_bytes xid, struct txn *t
 static void branch_again(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
                          struct kept *k, enum sm_op op)
 {
+    if (k->p.status == BRANCH_ACCEPTED) { /* under way at the participant: its time begins anew */
+        branch_accept(a, xid, t, i, &k->plan, &k->p);
+        return;
+    }
+    int64_t due_us = a->now_us;
+    if (t->status == TXN_COMMITTING && phase_two_due_us(t) > due_us)
+        due_us = phase_two_due_us(t); /* a message that is not to be delivered yet */
     branch_move(&k->p, branch_doing(op));
     k->p.action = (enum sm_outcome)0;
     k->p.errors = 0;
     k->p.finished_us = 0;
-    k->p.next_due_us = a->now_us;
+    k->p.next_due_us = due_us;
     branch_progress_put(a->txn, xid, i, t, &k->p);
-    work_put(a->txn, a->now_us, xid, key_bytes(&k->name), op, k->p.attempts, t->token, i);
+    work_put(a->txn, due_us, xid, key_bytes(&k->name), op, k->p.attempts, t->token, i);
 }
 
 /* As if its call had succeeded. */
@@ -141,6 +152,8 @@ static void go_on(struct apply *a, struct assent_bytes xid, struct txn *t, uint3
     }
     if (skipped_op != 0)
         branch_done_next(a, xid, t, skipped, skipped_op);
+    else if (t->mode == TXN_MODE_SAGA && t->status == TXN_RUNNING)
+        saga_settle(a, xid, t); /* the last step was acknowledged meanwhile */
     txn_save(a, xid, t);
 }
 
@@ -191,7 +204,7 @@ int txn_resume(struct apply *a)
         return refuse(a, ASSENT_TXN_DECIDED, "the transaction was COMMITTING");
     snprintf(reason, sizeof(reason), "%.*s by %.*s: %.*s", (int)move.size, (const char *)move.base,
              (int)by.size, (const char *)by.base, (int)why.size, (const char *)why.base);
-    t.reason = txn_shortened(bytes_of(reason), TXN_REASON_BYTES_MAX);
+    txn_because(&t, bytes_of(reason));
     if (skip)
         rv = txn_skip(a, xid, &t, branch);
     else if (back && t.suspended_from != TXN_ROLLING_BACK)

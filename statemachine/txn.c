@@ -724,9 +724,17 @@ void txn_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct as
         saga_back(a, xid, t, reason);
         return;
     }
-    t->reason = txn_shortened(reason, TXN_REASON_BYTES_MAX);
+    txn_because(t, reason);
     txn_decide(a, xid, t, TXN_ROLLING_BACK);
     txn_save(a, xid, t);
+}
+
+void txn_because(struct txn *t, struct assent_bytes reason)
+{
+    reason = txn_shortened(reason, TXN_REASON_BYTES_MAX);
+    if (reason.size > 0)
+        memmove(t->why, reason.base, reason.size);
+    t->reason = (struct assent_bytes){t->why, reason.size};
 }
 
 /* Roll back, for a reason that is kept.  Idempotent as commit is. */
@@ -758,13 +766,14 @@ void txn_timer(struct apply *a, struct assent_bytes id)
     struct store_key xid;
     key_init(&xid);
     key_tail(&xid, id);
-    if (t.status == TXN_RUNNING) {
-        saga_failed(a, key_bytes(&xid), &t, bytes_of("timeout"));
-        return;
-    }
-    t.reason = bytes_of("timeout");
-    txn_decide(a, key_bytes(&xid), &t, TXN_ROLLING_BACK);
-    txn_save(a, key_bytes(&xid), &t);
+    char reason[64] = "timeout";
+    if (t.style == SM_STYLE_DTM)
+        snprintf(reason, sizeof(reason), "Timeout after %llu seconds",
+                 (unsigned long long)(t.timeout_ms / 1000));
+    if (t.mode == TXN_MODE_SAGA && t.status == TXN_RUNNING)
+        saga_failed(a, key_bytes(&xid), &t, bytes_of(reason));
+    else
+        txn_back(a, key_bytes(&xid), &t, bytes_of(reason));
 }
 
 /* The retention of a finished transaction has passed: its branches go first, a bounded number at a time, then

@@ -94,6 +94,7 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name);
 #define TXN_REMOVE_ROWS           256 /* branch rows removed by one firing of the retention timer */
 
 struct branch_plan;
+struct branch_progress;
 
 /* ---- transactions: txn.c ---- */
 
@@ -109,7 +110,12 @@ struct retry_policy {
 };
 
 /* When a step of a saga fails for good. */
-enum saga_on_failure { SAGA_COMPENSATE = 1, SAGA_RETRY = 2, SAGA_SUSPEND = 3 };
+enum saga_on_failure {
+    SAGA_COMPENSATE = 1,
+    SAGA_RETRY = 2,
+    SAGA_SUSPEND = 3,
+    SAGA_UNSAID = 4 /* there are asynchronous steps: one that ends badly suspends, others compensate */
+};
 
 /* The head, decoded.  The texts point into `raw`. */
 struct txn {
@@ -158,6 +164,7 @@ struct txn {
     struct assent_bytes parent; /* as stored; empty: nested in nothing */
     uint8_t raw[256 + 3 * (4 + ASSENT_NAME_BYTES_MAX) + 4 + TXN_TRACE_BYTES_MAX + 4 + TXN_REASON_BYTES_MAX +
                 4 + TXN_ERROR_BYTES_MAX + 4 + STORED_XID_BYTES_MAX];
+    uint8_t why[TXN_REASON_BYTES_MAX]; /* private: a reason given by this command */
 };
 bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t);
 /* Write the head, keep index and counts right. */
@@ -214,6 +221,8 @@ bool txn_row(struct assent_bytes key, struct assent_bytes value, struct assent_b
 void txn_move(struct txn *t, enum txn_status to);
 /* One call succeeded: the last one finishes the transaction.  Does not save. */
 void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* Give it a reason; copies what fits. */
+void txn_because(struct txn *t, struct assent_bytes reason);
 /* At most `max` bytes, not ending inside a UTF-8 sequence. */
 struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
 
@@ -239,6 +248,26 @@ void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct
 void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 /* Operation `op` of step `i` has just been done: on with those that waited for it.  Does not save. */
 void saga_go_on(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i, enum sm_op op);
+/* A step under way has succeeded, or failed for good with p->error: both write its progress, go on with what
+ * follows from it, and save.  Its work is cleared. */
+void saga_step_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                         struct assent_bytes name, struct branch_progress *p, enum sm_op op);
+void saga_step_failed(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                      struct assent_bytes name, struct branch_progress *p, bool acknowledged);
+/* Its call came to nothing, or it was accepted and not done: once more, later.  Saves what it changes. */
+void saga_step_again(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
+                     const struct branch_plan *plan, struct assent_bytes name, struct branch_progress *p,
+                     enum sm_op op, bool ongoing);
+/* A running saga is done when nothing of it is pending.  Does not save. */
+void saga_settle(struct apply *a, struct assent_bytes xid, struct txn *t);
+
+/* ---- asynchronous steps: acknowledge.c ---- */
+
+/* The participant accepted the step's action: wait for what it says later.  Writes the progress. */
+void branch_accept(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
+                   const struct branch_plan *plan, struct branch_progress *p);
+/* The wait for the acknowledgement ends, or pauses; the caller writes the progress. */
+void branch_accept_end(struct apply *a, struct assent_bytes xid, uint32_t i, struct branch_progress *p);
 
 /* ---- finding them: txn_index.c ---- */
 
@@ -374,6 +403,7 @@ struct branch_progress {
     uint32_t errors;           /* failed calls of this operation since it began or an operator had it repeated */
     enum sm_outcome action;    /* of a saga's step: SUCCESS, FAILURE, or 0: unknown */
     uint32_t waiting;          /* likewise: steps that must be done first */
+    int64_t acknowledge_us;    /* of ACCEPTED: until when the acknowledgement is waited for; 0: time stands still */
 };
 /* Progress as it stands; derived from the transaction where nothing was reported yet. */
 void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
@@ -399,6 +429,9 @@ void branch_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, uin
  * transaction's token spread the jitter. */
 int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uint32_t ordinal,
                            uint32_t attempt);
+/* The same for the errors of the present operation; DTM's style lengthens the wait before the first one. */
+int64_t branch_wait_us(const struct txn *t, const struct branch_plan *p, uint32_t ordinal,
+                       const struct branch_progress *progress);
 
 /* Write a checked plan as the next branch of `t`; does not save `t`. */
 void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plan);
@@ -416,6 +449,8 @@ struct saga_plan {
     uint32_t *behind_at, *behind; /* steps behind step i: behind[behind_at[i]..behind_at[i + 1]] */
 };
 int saga_plan_parse(struct apply *a, struct txn *t, struct saga_plan *p);
+/* Does a step wait for an acknowledgement? */
+bool saga_plan_asynchronous(const struct saga_plan *p);
 void saga_plan_close(struct saga_plan *p);
 /* Steps before step `i`, as the command names them. */
 const struct codec_node *saga_plan_before(const struct apply *a, uint32_t i);

@@ -107,6 +107,7 @@ int query_txn(struct apply *a)
         codec_pair_cstr(a->out, "onFailure",
                         t.saga.on_failure == SAGA_RETRY     ? "retry"
                         : t.saga.on_failure == SAGA_SUSPEND ? "suspend"
+                        : t.saga.on_failure == SAGA_UNSAID  ? ""
                                                             : "compensate");
         codec_pair_uint(a->out, "retryLimit", t.saga.retry_limit);
     }

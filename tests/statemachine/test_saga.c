@@ -430,6 +430,146 @@ static void a_bad_resume_changes_nothing(void **state)
     assert_int_equal(sm_run(h, COMMAND_TXN_RESUME, RESUME("'retry'")), ASSENT_TXN_DECIDED);
 }
 
+/* ---- prepared first, and DTM's way of waiting */
+
+#define HELD ",'hold':true"
+
+static void a_held_saga_is_a_plan_until_it_is_submitted(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'" HELD ",'steps':[" STEP("1") "," STEP("2") "]}");
+    assert_string_equal(sm_text(h, "status"), "ACTIVE");
+    assert_string_equal(due(h), "");
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'" HELD ",'steps':[" STEP("1") "," STEP("2") "]}");
+    assert_string_equal(sm_text(h, "status"), "ACTIVE");
+    assert_int_equal(sm_run(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'" HELD ",'steps':[" STEP("9") "]}"),
+                     ASSENT_EXISTS);
+    assert_int_equal(sm_run(h, COMMAND_TXN_COMMIT, "{'xid':'t'}"), ASSENT_INVALID);
+    sm_reincarnate(h);
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'}"); /* the stored plan counts */
+    assert_string_equal(sm_text(h, "status"), "RUNNING");
+    assert_false(sm_bool(h, "created"));
+    assert_string_equal(due(h), "01:action");
+    report(h, "01", ACTION, SUCCESS);
+    report(h, "02", ACTION, SUCCESS);
+    assert_string_equal(status(h), "COMMITTED");
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t','keep':true}"); /* whatever comes along */
+    assert_string_equal(sm_text(h, "status"), "COMMITTED");
+    assert_int_equal(sm_run(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'}"), ASSENT_EXISTS);
+}
+
+static void a_held_saga_keeps_its_order(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t'" HELD
+       ",'concurrent':true,'steps':[" STEP("1") ",{'actionUrl':'http://p/a','after':[0]}]}");
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'}");
+    assert_string_equal(due(h), "01:action");
+    report(h, "01", ACTION, SUCCESS);
+    assert_string_equal(due(h), "02:action");
+}
+
+static void a_held_saga_rolls_back_at_once(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t'" HELD ",'steps':[" STEP("1") "]}");
+    ok(h, COMMAND_TXN_ROLLBACK, "{'xid':'t'}");
+    assert_string_equal(sm_text(h, "status"), "ROLLED_BACK");
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t','keep':true}");
+    assert_string_equal(sm_text(h, "status"), "ROLLED_BACK");
+    assert_string_equal(due(h), "");
+}
+
+static void a_held_saga_ends_with_its_time(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t'" HELD ",'timeoutMs':500,'concurrent':true,'steps':[" STEP("1") "]}");
+    sm_advance(h, 600);
+    ok(h, COMMAND_TICK, "{}");
+    assert_string_equal(status(h), "ROLLED_BACK");
+    assert_string_equal(sm_text(h, "reason"), "timeout");
+}
+
+static void a_step_may_have_waits_of_its_own(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t','retryBaseMs':100,'steps':[{'actionUrl':'http://p/a','retryBaseMs':10,'retryFactor':300,"
+       "'retryCapMs':50}]}");
+    static const int64_t waits_us[] = {10000, 30000, 50000, 50000};
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(report_attempt(h, "01", SM_OP_ACTION, i, SM_OUTCOME_ERROR), ASSENT_OK);
+        assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm) + waits_us[i]);
+    }
+}
+
+static void jitter_shortens_a_wait_by_its_share_at_most(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t','retryBaseMs':1000,'retryFactor':100,'retryJitter':50,'steps':[" STEP("1") "]}");
+    int64_t least = INT64_MAX, most = 0;
+    for (uint32_t i = 0; i < 64; i++) {
+        assert_int_equal(report_attempt(h, "01", SM_OP_ACTION, i, SM_OUTCOME_ERROR), ASSENT_OK);
+        int64_t wait_us = sm_next_work_us(h->sm) - sm_time_us(h->sm);
+        assert_true(wait_us > 500000 && wait_us <= 1000000);
+        least = wait_us < least ? wait_us : least;
+        most = wait_us > most ? wait_us : most;
+    }
+    assert_true(most - least > 300000); /* it spreads */
+}
+
+/* dtm-protocol.md 8: the interval is doubled before the first repetition. */
+static void dtm_waits_longer_before_the_first_repetition(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT,
+       "{'xid':'t','style':1,'retryBaseMs':4000,'retryCapMs':100000,'steps':[" STEP("1") "]}");
+    static const struct {
+        enum sm_outcome outcome;
+        int64_t wait_us;
+    } rows[] = {{SM_OUTCOME_ONGOING, 4000000},
+                {SM_OUTCOME_ERROR, 8000000},
+                {SM_OUTCOME_ERROR, 16000000},
+                {SM_OUTCOME_ONGOING, 16000000}};
+    for (uint32_t i = 0; i < 4; i++) {
+        assert_int_equal(report_attempt(h, "01", SM_OP_ACTION, i, rows[i].outcome), ASSENT_OK);
+        assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm) + rows[i].wait_us);
+    }
+}
+
+/* dtm-protocol.md 7.1, 5: repeated at once, and the reason its tests compare. */
+static void dtm_counts_retries_without_waiting(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t','style':1,'retryLimit':2,'steps':[" STEP("1") "]}");
+    for (uint32_t i = 0; i < 2; i++) {
+        assert_int_equal(
+            report_attempt(h, "01", SM_OP_ACTION, i, i > 0 ? SM_OUTCOME_ONGOING : SM_OUTCOME_ERROR),
+            ASSENT_OK);
+        assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm));
+    }
+    assert_int_equal(report_attempt(h, "01", SM_OP_ACTION, 2, SM_OUTCOME_ERROR), ASSENT_OK);
+    assert_string_equal(status(h), "ROLLING_BACK");
+    assert_string_equal(sm_text(h, "reason"), "RetryCount is greater than RetryLimit, RetryLimit: 2");
+}
+
+static void dtm_reads_what_the_branch_said(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'t','style':1,'timeoutMs':3000,'steps':[" STEP("1") "]}");
+    report(h, "01", ACTION, FAILURE);
+    status(h);
+    assert_string_equal(sm_text(h, "reason"), "url:http://p/a1 return failed: no stock FAILURE");
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'u','style':1,'timeoutMs':3000,'steps':[" STEP("1") "]}");
+    sm_advance(h, 3000);
+    ok(h, COMMAND_TICK, "{}");
+    assert_int_equal(sm_ask(h, QUERY_TXN_STATUS, "{'xid':'u'}"), ASSENT_OK);
+    assert_string_equal(sm_text(h, "reason"), "Timeout after 3 seconds");
+}
+
 static void ten_thousand_steps_in_a_row(void **state)
 {
     struct sm_harness *h = *state;
@@ -574,6 +714,15 @@ int main(void)
         T(an_operator_turns_a_suspended_saga_back),
         T(a_concurrent_saga_suspends_all_its_steps),
         T(a_bad_resume_changes_nothing),
+        T(a_held_saga_is_a_plan_until_it_is_submitted),
+        T(a_held_saga_keeps_its_order),
+        T(a_held_saga_rolls_back_at_once),
+        T(a_held_saga_ends_with_its_time),
+        T(a_step_may_have_waits_of_its_own),
+        T(jitter_shortens_a_wait_by_its_share_at_most),
+        T(dtm_waits_longer_before_the_first_repetition),
+        T(dtm_counts_retries_without_waiting),
+        T(dtm_reads_what_the_branch_said),
         T(ten_thousand_steps_in_a_row),
         cmocka_unit_test(random_sagas_end_all_done_or_all_undone),
     };
