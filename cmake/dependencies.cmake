@@ -11,7 +11,7 @@ if(NOT RAFT_FOUND OR NOT RAFT_VERSION STREQUAL "0.22.1")
         "counting replicas (Raft, Figure 8); later versions change who owns memory.")
 endif()
 
-foreach(module libuv lmdb msgpack libmicrohttpd jansson libcurl yaml-0.1 libisal libxxhash)
+foreach(module libuv lmdb msgpack libmicrohttpd jansson libcurl yaml-0.1 libisal libxxhash nettle)
     string(TOUPPER ${module} name)
     string(REGEX REPLACE "[^A-Z0-9]" "_" name ${name})
     pkg_check_modules(${name} IMPORTED_TARGET ${module})

@@ -1,7 +1,7 @@
-/* HTTP POSTs on the loop.
+/* HTTP calls on the loop.
  *
- * The happy path: post -> libcurl asks to watch a socket (on_socket) and to be woken (on_timeout) -> uv tells
- * about both
+ * The happy path: start -> libcurl asks to watch a socket (on_socket) and to be woken (on_timeout) -> uv
+ * tells about both
  * -> curl_multi_socket_action -> a finished message -> the callback.  Failures arrive on the same road: a bad
  * name, a refused connection or a passed time limit is a message with another result.  Name look-ups run in
  * libcurl's threads, so a dead resolver costs a call its time limit and the loop nothing. */
@@ -19,6 +19,13 @@
 #define EASY_POOL          64   /* idle handles kept for the next call */
 #define CONNECTIONS_KEPT   512L /* idle connections kept alive, all hosts together */
 #define CONNECT_TIMEOUT_MS 3000L
+#define REDIRECTS_SAME_MAX 5L
+#define REDIRECTS_ANY_MAX  10L
+
+static const char *const words[CALLER_WORD_NR] = {
+    [CALLER_WORD_ONGOING] = "ONGOING",
+    [CALLER_WORD_FAILURE] = "FAILURE",
+};
 
 struct caller {
     uv_loop_t *loop;
@@ -27,6 +34,8 @@ struct caller {
     uint32_t handles; /* uv handles not closed yet */
     CURL *pool[EASY_POOL];
     uint32_t pooled;
+    char *ca_file; /* NULL: the system's */
+    bool insecure;
     void (*closed)(void *data);
     void *closed_data;
 };
@@ -70,9 +79,21 @@ static void describe(char *out, size_t size, const char *prefix, const char *tex
     out[n] = 0;
 }
 
-bool caller_answer_has(const struct caller_call *call, const char *word)
+bool caller_answer_has(const struct caller_call *call, enum caller_word word)
 {
-    return memmem(call->body, call->kept, word, strlen(word)) != NULL;
+    return call->has[word];
+}
+
+struct assent_bytes caller_answer(const struct caller_call *call)
+{
+    assert(call->keep);
+    return (struct assent_bytes){(const uint8_t *)call->whole,
+                                 call->total < CALLER_BODY_MAX ? (size_t)call->total : CALLER_BODY_MAX};
+}
+
+bool caller_unreachable(const struct caller_call *call)
+{
+    return call->unreachable;
 }
 
 void caller_answer_text(const struct caller_call *call, int status, char *out, size_t size)
@@ -80,6 +101,13 @@ void caller_answer_text(const struct caller_call *call, int status, char *out, s
     char prefix[32];
     snprintf(prefix, sizeof(prefix), "HTTP %d%s", status, call->kept > 0 ? ": " : "");
     describe(out, size, prefix, call->body, call->kept);
+}
+
+/* Results that say nothing of the host: the address was wrong, or the answer led in a circle. */
+static bool is_of_request(CURLcode result)
+{
+    return result == CURLE_URL_MALFORMAT || result == CURLE_UNSUPPORTED_PROTOCOL ||
+           result == CURLE_TOO_MANY_REDIRECTS || result == CURLE_OUT_OF_MEMORY;
 }
 
 static void call_done(struct caller_call *call, CURLcode result)
@@ -92,11 +120,14 @@ static void call_done(struct caller_call *call, CURLcode result)
         const char *text = call->message[0] != 0 ? call->message : curl_easy_strerror(result);
         describe(error, sizeof(error), "", text, strlen(text));
         status = 0;
+        call->unreachable = !is_of_request(result);
     } else if (status < 200 || status > 299) {
         caller_answer_text(call, (int)status, error, sizeof(error));
     }
+    char *whole = call->whole;
     call_end(call);
-    call->cb(call, (int)status, error);
+    call->cb(call, (int)status, error); /* may free the call */
+    free(whole);
 }
 
 static void read_messages(struct caller *c)
@@ -210,7 +241,7 @@ static void on_timer_closed(uv_handle_t *handle)
 
 /* ---- open, close ---- */
 
-int caller_open(struct caller **out, uv_loop_t *loop)
+int caller_open(struct caller **out, uv_loop_t *loop, const struct caller_config *config)
 {
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return ASSENT_NOMEM;
@@ -218,9 +249,12 @@ int caller_open(struct caller **out, uv_loop_t *loop)
     if (c == NULL)
         goto err_after_global;
     c->loop = loop;
+    c->insecure = config->insecure;
+    if (config->ca_file != NULL && (c->ca_file = strdup(config->ca_file)) == NULL)
+        goto err_after_alloc;
     c->multi = curl_multi_init();
     if (c->multi == NULL)
-        goto err_after_alloc;
+        goto err_after_copy;
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
@@ -233,6 +267,8 @@ int caller_open(struct caller **out, uv_loop_t *loop)
     *out = c;
     return ASSENT_OK;
 
+err_after_copy:
+    free(c->ca_file);
 err_after_alloc:
     free(c);
 err_after_global:
@@ -251,20 +287,80 @@ void caller_close(struct caller *c, void (*cb)(void *data), void *data)
     c->pooled = 0;
     curl_multi_cleanup(c->multi); /* closes idle connections; their watches are closed through on_socket */
     curl_global_cleanup();
+    free(c->ca_file);
+    c->ca_file = NULL;
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
 }
 
 /* ---- a call ---- */
 
+/* The status line of each answer, before its Location is looked at: do we follow this one? */
+static size_t on_head(char *line, size_t size, size_t n, void *user)
+{
+    struct caller_call *call = user;
+    size_t bytes = size * n;
+    const char *code = bytes > 5 && memcmp(line, "HTTP/", 5) == 0 ? memchr(line, ' ', bytes) : NULL;
+    if (code != NULL && call->redirects == CALLER_REDIRECTS_SAME) {
+        size_t left = bytes - (size_t)(code - line);
+        bool same = left > 3 && (memcmp(code, " 307", 4) == 0 || memcmp(code, " 308", 4) == 0);
+        curl_easy_setopt(call->easy, CURLOPT_FOLLOWLOCATION, same ? 1L : 0L);
+    }
+    return bytes;
+}
+
+/* Look for the words in the bytes that have come, and where they meet those before. */
+static void find_words(struct caller_call *call, const char *data, size_t size)
+{
+    size_t front = size < CALLER_WORD_BYTES_MAX - 1 ? size : CALLER_WORD_BYTES_MAX - 1;
+    memcpy(call->seam + call->seam_size, data, front);
+    call->seam_size += (uint32_t)front;
+    for (int i = 0; i < CALLER_WORD_NR; i++)
+        call->has[i] = call->has[i] ||
+                       memmem(call->seam, call->seam_size, words[i], CALLER_WORD_BYTES_MAX) != NULL ||
+                       memmem(data, size, words[i], CALLER_WORD_BYTES_MAX) != NULL;
+    if (size > front) { /* the seam's end is not the end of what has come */
+        memcpy(call->seam, data + size - front, front);
+        call->seam_size = (uint32_t)front;
+    } else if (call->seam_size > CALLER_WORD_BYTES_MAX - 1) {
+        uint32_t drop = call->seam_size - (CALLER_WORD_BYTES_MAX - 1);
+        memmove(call->seam, call->seam + drop, CALLER_WORD_BYTES_MAX - 1);
+        call->seam_size = CALLER_WORD_BYTES_MAX - 1;
+    }
+}
+
+static bool keep_whole(struct caller_call *call, const char *data, size_t size)
+{
+    size_t need = (size_t)call->total + size;
+    if (need > call->whole_room) {
+        size_t room = call->whole_room > 0 ? call->whole_room : 4096;
+        while (room < need)
+            room *= 2;
+        char *larger = realloc(call->whole, room);
+        if (larger == NULL)
+            return false;
+        call->whole = larger;
+        call->whole_room = room;
+    }
+    memcpy(call->whole + call->total, data, size);
+    return true;
+}
+
+/* A piece of the decoded answer. */
 static size_t on_body(char *data, size_t size, size_t n, void *user)
 {
     struct caller_call *call = user;
     size_t bytes = size * n;
+    size_t counts = CALLER_BODY_MAX - (size_t)call->total; /* what lies behind the bound is not looked at */
+    if (counts > bytes)
+        counts = bytes;
     size_t keep = sizeof(call->body) - call->kept;
-    if (keep > bytes)
-        keep = bytes;
+    if (keep > counts)
+        keep = counts;
     memcpy(call->body + call->kept, data, keep);
     call->kept += (uint32_t)keep;
+    if (call->keep && !keep_whole(call, data, counts))
+        return 0;
+    find_words(call, data, counts);
     call->total += bytes;
     return call->total > CALLER_BODY_MAX ? 0 : bytes;
 }
@@ -310,11 +406,56 @@ static CURL *easy_take(struct caller *c)
     return c->pooled > 0 ? c->pool[--c->pooled] : curl_easy_init();
 }
 
-int caller_post(struct caller *c, struct caller_call *call, const struct caller_request *request,
-                caller_cb cb)
+static void set_method(CURL *easy, const struct caller_request *request)
+{
+    if (request->get) {
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
+        return;
+    }
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
+    curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
+                     request->body.size > 0 ? (const char *)request->body.base : "");
+}
+
+static void set_options(struct caller_call *call, const struct caller_request *request, const char *url)
+{
+    CURL *easy = call->easy;
+    bool any = request->redirects == CALLER_REDIRECTS_ANY;
+    curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)call);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_PROXY,
+                     ""); /* participants are called directly, whatever the environment says */
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "assent");
+    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+    set_method(easy, request);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
+    curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->message);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L); /* on_head() has a say */
+    curl_easy_setopt(easy, CURLOPT_MAXREDIRS, any ? REDIRECTS_ANY_MAX : REDIRECTS_SAME_MAX);
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
+                     request->timeout_ms < CONNECT_TIMEOUT_MS ? (long)request->timeout_ms
+                                                              : CONNECT_TIMEOUT_MS);
+    if (call->caller->ca_file != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, call->caller->ca_file);
+    if (call->caller->insecure) {
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+}
+
+int caller_start(struct caller *c, struct caller_call *call, const struct caller_request *request,
+                 caller_cb cb)
 {
     assert(c->closed == NULL);
-    char url[ASSENT_URL_BYTES_MAX + 1];
+    char url[CALLER_URL_BYTES_MAX + 1];
     if (request->url.size >= sizeof(url) || memchr(request->url.base, 0, request->url.size) != NULL)
         return ASSENT_INVALID;
     memcpy(url, request->url.base, request->url.size);
@@ -327,32 +468,14 @@ int caller_post(struct caller *c, struct caller_call *call, const struct caller_
         curl_slist_free_all(headers);
         return ASSENT_NOMEM;
     }
-    call->cb = cb;
-    call->easy = easy;
-    call->headers = headers;
-    call->caller = c;
-    call->kept = 0;
-    call->total = 0;
-    call->message[0] = 0;
-    curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)call);
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_PROXY,
-                     ""); /* participants are called directly, whatever the environment says */
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, headers);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "assent");
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
-    curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
-                     request->body.size > 0 ? (const char *)request->body.base : "");
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
-    curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->message);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
-                     request->timeout_ms < CONNECT_TIMEOUT_MS ? (long)request->timeout_ms
-                                                              : CONNECT_TIMEOUT_MS);
+    *call = (struct caller_call){.data = call->data,
+                                 .cb = cb,
+                                 .easy = easy,
+                                 .headers = headers,
+                                 .caller = c,
+                                 .redirects = request->redirects,
+                                 .keep = request->keep};
+    set_options(call, request, url);
     CURLMcode rv = curl_multi_add_handle(c->multi, easy);
     if (rv == CURLM_OK)
         return ASSENT_OK;
@@ -364,6 +487,9 @@ int caller_post(struct caller *c, struct caller_call *call, const struct caller_
 
 void caller_drop(struct caller_call *call)
 {
-    if (call->easy != NULL)
-        call_end(call);
+    if (call->easy == NULL)
+        return;
+    call_end(call);
+    free(call->whole);
+    call->whole = NULL;
 }

@@ -9,12 +9,15 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <yaml.h>
 
 #include "address.h"
 #include "log.h"
 
-enum option_kind { OPTION_TEXT, OPTION_UINT, OPTION_BOOL, OPTION_LIST };
+/* LISTENERS and LIST may be given several times; in the environment their values are separated by commas,
+ * those of RULES, which hold commas, by semicolons. */
+enum option_kind { OPTION_TEXT, OPTION_UINT, OPTION_BOOL, OPTION_LISTENERS, OPTION_LIST, OPTION_RULES };
 
 struct option_def {
     const char *name;
@@ -26,11 +29,13 @@ struct option_def {
     const char *sentence;
 };
 
-#define FIELD(name)  offsetof(struct config, name)
-#define TEXT(field)  OPTION_TEXT, FIELD(field)
-#define UINT(field)  OPTION_UINT, FIELD(field)
-#define FLAG(field)  OPTION_BOOL, FIELD(field)
-#define LISTS(field) OPTION_LIST, FIELD(field)
+#define FIELD(name)      offsetof(struct config, name)
+#define TEXT(field)      OPTION_TEXT, FIELD(field)
+#define UINT(field)      OPTION_UINT, FIELD(field)
+#define FLAG(field)      OPTION_BOOL, FIELD(field)
+#define LISTENERS(field) OPTION_LISTENERS, FIELD(field)
+#define LIST(field)      OPTION_LIST, FIELD(field)
+#define RULES(field)     OPTION_RULES, FIELD(field)
 
 static const struct option_def options[] = {
     {"config", TEXT(config), NULL, 0, 0, "file", "YAML file with any of these options by name."},
@@ -46,9 +51,9 @@ static const struct option_def options[] = {
      "Do not bootstrap: wait until the leader of a running cluster adds this node."},
     {"raft-listen", TEXT(raft_listen), NULL, 0, 0, "host:port",
      "Where to listen for the other nodes; default this node's address in --cluster."},
-    {"http", LISTS(http), "127.0.0.1:8080", 0, 0, "host:port",
+    {"http", LISTENERS(http), "127.0.0.1:8080", 0, 0, "host:port",
      "Where to serve HTTP; may be given several times."},
-    {"rpc", LISTS(rpc), "127.0.0.1:7080", 0, 0, "host:port",
+    {"rpc", LISTENERS(rpc), "127.0.0.1:7080", 0, 0, "host:port",
      "Where to serve the native protocol; may be given several times."},
     {"host", TEXT(host), NULL, 0, 0, "host",
      "Host that clients and nodes reach this node by, where it listens on all addresses."},
@@ -93,6 +98,29 @@ static const struct option_def options[] = {
      "never."},
     {"events-kept", UINT(events_kept), "65536", 16, 1 << 24, NULL,
      "Events of transactions kept in memory for streams that come back (64 MiB at most)."},
+    {"branch-report-lazy-ms", UINT(branch_report_lazy_ms), "5", 0, 1000, "ms",
+     "How long the report of a call that nobody waits for may wait for others to share its command; 0: "
+     "never."},
+    {"branch-calls", UINT(branch_calls), "256", 1, 8192, NULL,
+     "Calls to branches under way at once, in all."},
+    {"branch-calls-per-host", UINT(branch_calls_per_host), "32", 1, 1024, NULL, "And to one host and port."},
+    {"branch-timeout-ms", UINT(branch_timeout_ms), "10000", 1, 600000, "ms",
+     "Time limit of a call whose transaction names none (3000 for DTM's clients)."},
+    {"branch-breaker-failures", UINT(branch_breaker_failures), "5", 0, 1000000, NULL,
+     "Calls in a row without an answer after which a host is left alone for a while; 0: never."},
+    {"branch-breaker-open-ms", UINT(branch_breaker_open_ms), "5000", 1, 3600000, "ms",
+     "How long it is left alone before one call tries it again."},
+    {"tls-ca-file", TEXT(tls_ca_file), NULL, 0, 0, "file",
+     "PEM certificates that https branches must be signed by, in place of the system's."},
+    {"branch-insecure", FLAG(branch_insecure), NULL, 0, 0, NULL,
+     "Take any certificate of https branches.  Needs --insecure."},
+    {"branch-secret", LIST(branch_secret), NULL, 0, 0, "url-prefix=file",
+     "Sign calls below this URL with the key in the file; may be given several times."},
+    {"simulate", RULES(simulate), NULL, 0, 0, "rule",
+     "Inject faults into calls to branches, for tests; may be given several times."},
+    {"simulate-seed", UINT(simulate_seed), "1", 0, UINT64_MAX, NULL, "Seed of the dice of --simulate."},
+    {"allow-simulated-faults", FLAG(allow_simulated_faults), NULL, 0, 0, NULL,
+     "Without it and --insecure a node with --simulate does not start."},
     {"http-connections", UINT(http_connections), "4096", 1, 100000, NULL, "HTTP connections at once."},
     {"http-idle-s", UINT(http_idle_s), "75", 1, 86400, "s",
      "Close an HTTP connection that is idle for so long."},
@@ -107,6 +135,11 @@ static const struct option_def options[] = {
 enum { OPTION_NR = sizeof options / sizeof options[0] };
 
 static_assert(OPTION_NR <= 64, "one bit per option records which have been set");
+
+static bool is_list(const struct option_def *o)
+{
+    return o->kind == OPTION_LISTENERS || o->kind == OPTION_LIST || o->kind == OPTION_RULES;
+}
 
 static const char *kind_hint(const struct option_def *o)
 {
@@ -176,11 +209,13 @@ static bool set(struct config *config, const struct option_def *o, const char *t
             return false;
         }
         return true;
-    case OPTION_LIST: {
+    case OPTION_LISTENERS:
+    case OPTION_LIST:
+    case OPTION_RULES: {
         struct config_list *list = (struct config_list *)field;
-        if (list->n == CONFIG_LISTENERS_MAX) {
-            snprintf(err, err_size, "%s: --%s may be given %d times at most", where, o->name,
-                     CONFIG_LISTENERS_MAX);
+        uint32_t max = o->kind == OPTION_LISTENERS ? CONFIG_LISTENERS_MAX : CONFIG_LIST_MAX;
+        if (list->n == max) {
+            snprintf(err, err_size, "%s: --%s may be given %u times at most", where, o->name, max);
             return false;
         }
         list->item[list->n++] = copy(text);
@@ -229,7 +264,7 @@ static enum config_answer load_flags(struct config *config, int argc, char **arg
             return CONFIG_ERROR;
         }
         const struct option_def *o = &options[c - 256];
-        if (o->kind != OPTION_LIST && (*seen & option_bit(o))) {
+        if (!is_list(o) && (*seen & option_bit(o))) {
             snprintf(err, err_size, "--%s is given twice", o->name);
             return CONFIG_ERROR;
         }
@@ -252,15 +287,14 @@ static void env_to_name(const char *env, size_t size, char *name)
     name[size] = 0;
 }
 
-/* Lists are comma-separated in the environment. */
 static bool set_env(struct config *config, const struct option_def *o, const char *value, char *err,
                     size_t err_size)
 {
-    if (o->kind != OPTION_LIST)
+    if (!is_list(o))
         return set(config, o, value, "environment", err, err_size);
     char *whole = copy(value), *rest = whole;
     bool ok = true;
-    for (char *item; ok && (item = strsep(&rest, ",")) != NULL;)
+    for (char *item; ok && (item = strsep(&rest, o->kind == OPTION_RULES ? ";" : ",")) != NULL;)
         ok = set(config, o, item, "environment", err, err_size);
     free(whole);
     return ok;
@@ -342,7 +376,7 @@ static bool walk_event(struct file_walk *w, const yaml_event_t *event)
         }
         break;
     case YAML_SEQUENCE_START_EVENT:
-        if (w->depth == 1 && w->option != NULL && w->option->kind == OPTION_LIST) {
+        if (w->depth == 1 && w->option != NULL && is_list(w->option)) {
             w->depth = 2;
             return true;
         }
@@ -498,11 +532,27 @@ static bool check(struct config *config, char *err, size_t err_size)
                  "--id and --data are required: the number of this node and its data directory");
         return false;
     }
+    if (!config->insecure && (config->branch_insecure || config->simulate.n > 0)) {
+        snprintf(err, err_size, "--%s is for tests: it needs --insecure too",
+                 config->branch_insecure ? "branch-insecure" : "simulate");
+        return false;
+    }
     if (!config->insecure) {
         snprintf(err, err_size,
                  "this version serves without credentials and TLS: say --insecure to accept that, and keep "
                  "its ports on "
                  "a private network");
+        return false;
+    }
+    if (config->simulate.n > 0 && !config->allow_simulated_faults) {
+        snprintf(
+            err, err_size,
+            "--simulate makes calls to branches fail on purpose: say --allow-simulated-faults if this node "
+            "is there for tests, else take the rules out");
+        return false;
+    }
+    if (config->tls_ca_file != NULL && access(config->tls_ca_file, R_OK) != 0) {
+        snprintf(err, err_size, "--tls-ca-file %.200s: %s", config->tls_ca_file, strerror(errno));
         return false;
     }
     if (config->election_ms < 10 * config->heartbeat_ms) {
@@ -542,7 +592,7 @@ enum config_answer config_load(struct config *config, int argc, char **argv, cha
         const struct option_def *o = &options[i];
         const void *field = (const char *)config + o->offset;
         bool absent = o->kind == OPTION_TEXT   ? *(char *const *)field == NULL
-                      : o->kind == OPTION_LIST ? ((const struct config_list *)field)->n == 0
+                      : is_list(o)             ? ((const struct config_list *)field)->n == 0
                       : o->kind == OPTION_UINT ? *(const uint64_t *)field == 0 && !(seen & option_bit(o))
                                                : false;
         if (absent && o->absent != NULL && !set(config, o, o->absent, "default", err, err_size))
@@ -557,7 +607,7 @@ void config_close(struct config *config)
         void *field = (char *)config + options[i].offset;
         if (options[i].kind == OPTION_TEXT)
             free(*(char **)field);
-        if (options[i].kind == OPTION_LIST) {
+        if (is_list(&options[i])) {
             struct config_list *list = (struct config_list *)field;
             for (uint32_t k = 0; k < list->n; k++)
                 free(list->item[k]);

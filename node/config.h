@@ -12,10 +12,11 @@
 #include "raftlog.h"
 
 #define CONFIG_LISTENERS_MAX 8
+#define CONFIG_LIST_MAX      64 /* values of a list that is not one of listeners */
 #define CONFIG_ERROR_BYTES   512
 
 struct config_list {
-    char *item[CONFIG_LISTENERS_MAX];
+    char *item[CONFIG_LIST_MAX];
     uint32_t n;
 };
 
@@ -25,6 +26,11 @@ struct config {
     struct config_list http, rpc;
     char *host, *http_advertise, *rpc_advertise, *log_format, *log_level;
     bool insecure, join;
+    struct config_list branch_secret, simulate;
+    char *tls_ca_file;
+    bool branch_insecure, allow_simulated_faults;
+    uint64_t branch_calls, branch_calls_per_host, branch_timeout_ms;
+    uint64_t branch_breaker_failures, branch_breaker_open_ms, simulate_seed;
     uint64_t id;
     uint64_t heartbeat_ms, election_ms, inflight_entries, max_skew_ms;
     uint64_t snapshot_log_mb, snapshot_log_entries, snapshot_trailing, snapshot_chunk_kb;

@@ -6,8 +6,11 @@
  * Every piece of due work that was found is in `table` until its report is applied, which keeps one operation
  * of one branch from being called twice at a time.  A pass walks the work index behind the place where the
  * last one ended; what is planned later is due later than the log time at which the pass began, so the next
- * pass starts there and meets little that is in the table already.  `known_max` bounds the table: when it is
- * full the pass waits, and everything behind it stays in the store. */
+ * pass starts there and meets little that is in the table already.
+ *
+ * Each host has a share of the table; what is due beyond it is passed over and stays in the store, and a
+ * second walk goes back for it when the host has room again (host.c).  KNOWN_MAX bounds the table: when many
+ * hosts have filled it with their shares, the walks wait. */
 #include "executor.h"
 
 #include <assert.h>
@@ -17,8 +20,7 @@
 #include "assent/error.h"
 #include "executor_private.h"
 
-#define KNOWN_MAX  8192u /* pieces of work in memory: under way, waiting for a slot or for their report */
-#define PASS_STEPS 512u  /* index steps per loop turn */
+#define PASS_STEPS 512u /* index steps per loop turn */
 
 /* ---- the table of known work ---- */
 
@@ -40,6 +42,18 @@ static struct call **table_slot(struct executor *ex, struct assent_bytes xid, st
 
 /* ---- one call ---- */
 
+void pass_again(struct executor *ex, int64_t due_us)
+{
+    if (ex->in_pass && due_us > ex->pass_us)
+        return; /* the pass comes there yet */
+    if (ex->in_pass && ex->pass_us < ex->pass_from_us)
+        ex->pass_from_us = ex->pass_us; /* it ends before it has seen all */
+    if (due_us < ex->pass_from_us)
+        ex->pass_from_us = due_us;
+    ex->in_pass = false;
+    ex->dirty = true;
+}
+
 void call_free(struct call *c)
 {
     struct executor *ex = c->ex;
@@ -47,11 +61,8 @@ void call_free(struct call *c)
     assert(*slot == c);
     *slot = c->next;
     ex->known--;
-    if (c->held) { /* what was passed over lies behind the place of the pass */
-        ex->pass_from_us = 0;
-        ex->in_pass = false;
-        ex->dirty = true;
-    }
+    if (c->held_us != INT64_MAX) /* what was passed over is not held up any more */
+        pass_again(ex, c->held_us);
     free(c->http);
     free(c);
     wake_in(ex, 0); /* the pass may have waited for room */
@@ -65,6 +76,8 @@ static struct call *call_new(struct executor *ex, struct call **slot, const stru
     assert(c != NULL);
     c->ex = ex;
     c->state = CALL_QUEUED;
+    c->held_us = INT64_MAX;
+    c->due_us = work->due_us;
     c->op = work->op;
     c->attempt = work->attempt;
     c->key_size = place->size;
@@ -107,7 +120,7 @@ static void start_queued(struct executor *ex)
     }
 }
 
-static int64_t now_us(const struct executor *ex)
+int64_t executor_now_us(const struct executor *ex)
 {
     int64_t now;
     if (ex->config.now_us != NULL) {
@@ -121,45 +134,109 @@ static int64_t now_us(const struct executor *ex)
     return now > log_us ? now : log_us;
 }
 
-/* Walk on: queue what is due and not known.  Ends the pass, or leaves it for the next turn. */
-static void pass(struct executor *ex)
+/* The way back of a branch does not start while a call of its way forward may still be at work.  One that has
+ * not started never will. */
+static bool is_held(struct executor *ex, const struct sm_work *work)
+{
+    if (work->op != SM_OP_COMPENSATE && work->op != SM_OP_CANCEL)
+        return false;
+    enum sm_op forward = work->op == SM_OP_COMPENSATE ? SM_OP_ACTION : SM_OP_TRY;
+    struct call *call = *table_slot(ex, work->xid, work->branch, forward);
+    if (call == NULL)
+        return false;
+    if (call->state == CALL_QUEUED) {
+        host_drop(ex, call);
+        return false;
+    }
+    call->held_us = work->due_us;
+    return true;
+}
+
+/* A piece of due work: known, held, passed over, queued or called. */
+static void admit(struct executor *ex, struct sm_work_cursor *place, struct sm_work *work, bool refill)
+{
+    if (*table_slot(ex, work->xid, work->branch, work->op) != NULL || is_held(ex, work))
+        return;
+    sm_work_load(ex->config.sm, place, work);
+    struct host *h = host_get(ex, work->url);
+    if (h == NULL) {
+        if (work->due_us < ex->homeless_us)
+            ex->homeless_us = work->due_us;
+        return;
+    }
+    if (!host_has_room(ex, h)) {
+        host_skip(ex, h, work->due_us, refill);
+        return;
+    }
+    struct call *c = call_new(ex, table_slot(ex, work->xid, work->branch, work->op), place, work);
+    if (h->first == NULL && host_has_slot(ex, h) && ex->metrics.in_flight < ex->config.in_flight_max)
+        call_start(c, h, work);
+    else
+        host_push(ex, h, c);
+}
+
+/* Walk on: queue what is due, not known and fits.  True: there is no more, and `next_us` is when there will
+ * be.
+ */
+static bool walk(struct executor *ex, struct sm_work_cursor *place, int64_t *at_us, bool refill,
+                 int64_t *next_us)
 {
     struct sm *sm = ex->config.sm;
+    int64_t now = executor_now_us(ex);
+    bool over = false;
+    sm_work_begin(sm, place);
+    for (uint32_t i = 0; i < PASS_STEPS && ex->known < KNOWN_MAX; i++) {
+        struct sm_work work;
+        if (refill && !ex->refill_all && ex->lists[HOSTS_SEEKING].first == NULL)
+            break;
+        over = !sm_work_next(sm, place, now, &work);
+        if (over) {
+            *next_us = work.due_us;
+            break;
+        }
+        *at_us = work.due_us;
+        admit(ex, place, &work, refill);
+    }
+    sm_work_end(sm, place);
+    return over;
+}
+
+/* The pass over what is due.  It ends, or is left for the next turn. */
+static void pass(struct executor *ex)
+{
     if (!ex->in_pass) {
         sm_work_place(&ex->place, ex->pass_from_us);
-        ex->pass_from_us = sm_time_us(sm);
+        ex->pass_us = ex->pass_from_us;
+        ex->pass_from_us = sm_time_us(ex->config.sm);
         ex->in_pass = true;
         ex->dirty = false;
     }
-    int64_t now = now_us(ex);
-    sm_work_begin(sm, &ex->place);
-    for (uint32_t i = 0; i < PASS_STEPS && ex->known < KNOWN_MAX; i++) {
-        struct sm_work work;
-        if (!sm_work_next(sm, &ex->place, now, &work)) {
-            ex->in_pass = false;
-            ex->next_due_us = work.due_us;
-            break;
-        }
-        struct call **slot = table_slot(ex, work.xid, work.branch, work.op);
-        if (*slot != NULL)
-            continue;
-        if (work.op == SM_OP_COMPENSATE) { /* not while the action may still be at work */
-            struct call *action = *table_slot(ex, work.xid, work.branch, SM_OP_ACTION);
-            if (action != NULL) {
-                action->held = true;
-                continue;
-            }
-        }
-        sm_work_load(sm, &ex->place, &work);
-        struct host *h = host_get(ex, work.url);
-        struct call *c = call_new(ex, slot, &ex->place, &work);
-        if (h->first == NULL && h->calling < ex->config.per_host_max &&
-            ex->metrics.in_flight < ex->config.in_flight_max)
-            call_start(c, h, &work);
-        else
-            host_push(ex, h, c);
+    /* a call that ends inside may start the pass over */
+    if (walk(ex, &ex->place, &ex->pass_us, false, &ex->next_due_us))
+        ex->in_pass = false;
+}
+
+/* The walk for hosts that have room again, beside the pass, which therefore need not go back. */
+static void refill(struct executor *ex)
+{
+    int64_t next_us;
+    if (!ex->in_refill) {
+        ex->refill_us = hosts_seek(ex);
+        ex->refill_all = ex->homeless_us != INT64_MAX && !hosts_full(ex);
+        if (ex->refill_all && ex->homeless_us < ex->refill_us)
+            ex->refill_us = ex->homeless_us;
+        if (ex->refill_all)
+            ex->homeless_us = INT64_MAX;
+        if (ex->refill_us == INT64_MAX)
+            return;
+        sm_work_place(&ex->refill_place, ex->refill_us);
+        ex->in_refill = true;
     }
-    sm_work_end(sm, &ex->place);
+    bool over = walk(ex, &ex->refill_place, &ex->refill_us, true, &next_us);
+    if (over || (!ex->refill_all && ex->lists[HOSTS_SEEKING].first == NULL)) {
+        ex->in_refill = false;
+        hosts_sought(ex);
+    }
 }
 
 static void on_wake(uv_timer_t *timer);
@@ -177,19 +254,22 @@ static void on_wake(uv_timer_t *timer)
         return;
     if (ex->unreported != NULL && uv_now(ex->config.loop) >= ex->report_again_ms)
         report_again(ex);
+    calls_pretend(ex);
     reports_turn(ex);
-    if (!ex->in_pass && ex->next_due_us <= now_us(ex))
+    if (!ex->in_pass && ex->next_due_us <= executor_now_us(ex))
         ex->dirty = true;
+    hosts_turn(ex);
     if (ex->in_pass || ex->dirty)
         pass(ex);
+    refill(ex);
     start_queued(ex);
-    bool room = ex->known < KNOWN_MAX;
-    if ((ex->in_pass && room) || (!ex->in_pass && ex->dirty))
+    bool walks = ex->in_pass || ex->in_refill || ex->lists[HOSTS_HUNGRY].first != NULL;
+    if ((walks && ex->known < KNOWN_MAX) || (!ex->in_pass && ex->dirty))
         wake_in(ex, 0);
     if (ex->unreported != NULL)
         wake_in(ex, REPORT_RETRY_MS);
     if (!ex->in_pass && ex->next_due_us != INT64_MAX) {
-        int64_t wait_us = ex->next_due_us - now_us(ex);
+        int64_t wait_us = ex->next_due_us - executor_now_us(ex);
         wake_in(ex, wait_us > 0 ? (uint64_t)wait_us / 1000 + 1 : 0);
     }
 }
@@ -199,8 +279,7 @@ static void on_wake(uv_timer_t *timer)
 int executor_open(struct executor **out, const struct executor_config *config)
 {
     struct executor *ex = calloc(1, sizeof(*ex));
-    if (ex == NULL)
-        return ASSENT_NOMEM;
+    assert(ex != NULL);
     ex->config = *config;
     if (ex->config.in_flight_max == 0)
         ex->config.in_flight_max = 256;
@@ -208,9 +287,14 @@ int executor_open(struct executor **out, const struct executor_config *config)
         ex->config.per_host_max = 32;
     if (ex->config.timeout_ms == 0)
         ex->config.timeout_ms = 10000;
+    if (ex->config.breaker_open_ms == 0)
+        ex->config.breaker_open_ms = 5000;
     ex->next_due_us = INT64_MAX;
-    int rv = caller_open(&ex->caller, config->loop);
+    struct caller_config caller = {.ca_file = config->ca_file, .insecure = config->verify_nobody};
+    int rv = caller_open(&ex->caller, config->loop, &caller);
     if (rv != ASSENT_OK) {
+        signature_close(ex->config.keys);
+        simulate_close(ex->config.simulate);
         free(ex);
         return rv;
     }
@@ -229,8 +313,9 @@ void executor_start(struct executor *ex)
         return;
     ex->running = true;
     ex->dirty = true;
-    ex->in_pass = false;
+    ex->in_pass = ex->in_refill = false;
     ex->pass_from_us = 0;
+    ex->homeless_us = INT64_MAX;
     ex->next_due_us = INT64_MAX;
     wake_in(ex, 0);
 }
@@ -241,7 +326,7 @@ void executor_stop(struct executor *ex)
         return;
     ex->running = false;
     uv_timer_stop(&ex->timer);
-    ex->unreported = ex->gathered = NULL;
+    ex->unreported = ex->gathered = ex->waiting = NULL;
     ex->gathered_n = 0;
     ex->gathered_bytes = 0;
     ex->gathered_urgent = false;
@@ -251,25 +336,19 @@ void executor_stop(struct executor *ex)
             next = c->next;
             if (c->state == CALL_REPORTING)
                 continue; /* its outcome will come */
-            struct host *h = c->host;
             if (c->state == CALL_CALLING) {
-                caller_drop(c->http);
+                if (c->http != NULL) /* else it only pretends */
+                    caller_drop(c->http);
                 ex->metrics.in_flight--;
-                h->calling--;
-            } else if (c->state == CALL_QUEUED) {
-                /* the queue as a whole goes: its members all pass here */
-                h->first = h->last = NULL;
-                h->queued--;
-                ex->metrics.queued--;
             }
+            ex->metrics.queued -= c->state == CALL_QUEUED;
             ex->metrics.reporting -= c->state == CALL_GATHERED;
             c->host = NULL;
-            if (h != NULL)
-                host_update(ex, h);
             call_free(c);
         }
     }
-    assert(ex->metrics.hosts == 0 && ex->ready == NULL);
+    hosts_clear(ex);
+    assert(ex->metrics.in_flight == 0 && ex->metrics.queued == 0);
 }
 
 void executor_kick(struct executor *ex)
@@ -286,6 +365,8 @@ static void maybe_free(struct executor *ex)
         return;
     assert(ex->known == 0);
     codec_writer_close(&ex->report);
+    signature_close(ex->config.keys);
+    simulate_close(ex->config.simulate);
     void (*cb)(void *) = ex->closed;
     void *data = ex->closed_data;
     free(ex);

@@ -1,22 +1,23 @@
-/* Performs the calls that applied commands have planned: reads due work from the state machine, POSTs to the
- * branches, and proposes what came of it.
+/* Performs the calls that applied commands have planned: reads due work from the state machine, calls the
+ * branches over HTTP, and proposes what came of it.
  *
  * Runs on the leader only.  Nothing it knows is needed by its successor: a new leader reads the same work and
  * goes on at once.  So a call may happen twice (never twice at a time by one leader), which is why each
  * carries what a participant needs to recognise it:
  *
- *   Assent-Xid, Assent-Branch   the branch
- *   Assent-Op                   "confirm" or "cancel"; of a saga "action" or "compensate"
+ *   Assent-Xid, Assent-Branch   the branch; "00" of a call of the transaction as a whole
+ *   Assent-Namespace            of the xid, when it is not the default one
+ *   Assent-Op                   "confirm", "cancel", "action", "compensate", "try", "query" or "callback"
  *   Assent-Token                fencing token in decimal; larger for later decisions: refuse older ones
  *   Assent-Attempt              0 for the first call
  *   traceparent                 as given with the begin
  *
- * followed by the branch's own headers; the body is its payload.  Any 2xx answer is success, everything else
- * a failure that is tried again after the transaction's back-off.
+ * followed by the branch's own headers and those of the transaction; the body is the payload.  Transactions
+ * of DTM's style are called as DTM calls (executor_form.c), those headers included.  docs/transactions.md
+ * says what an answer means.
  *
- * A saga's participant may say more: 409 or FAILURE in the body is a refusal for good, 425, 202 or ONGOING in
- * the body says that the work is not done yet.  The compensation of a step never starts while this leader's
- * call of its action is under way: it ends first, at its time limit at the latest.
+ * The way back of a branch (compensate, cancel) never starts while this leader's call of its way forward
+ * (action, try) is under way: it ends first, at its time limit at the latest.
  *
  * All on the loop thread. */
 #ifndef NODE_EXECUTOR_H
@@ -29,6 +30,16 @@
 #include "statemachine.h"
 
 struct executor;
+struct signature_keys;
+struct simulate;
+
+/* A fault that was injected into a call (simulate.h), for the log; borrowed. */
+struct executor_fault {
+    struct assent_bytes xid, branch;
+    const char *op, *fault;
+    uint32_t rule; /* 0 for the first */
+    bool crash;    /* the process must end now; if the callback returns, the call counts as failed */
+};
 
 /* A call that failed, for the log; borrowed. */
 struct executor_failure {
@@ -43,7 +54,16 @@ struct executor_config {
     /* 0: the default */
     uint32_t in_flight_max; /* calls at a time, 256 */
     uint32_t per_host_max;  /* calls at a time to one host and port, 32 */
-    uint32_t timeout_ms;    /* of a call whose branch names none, 10,000 */
+    uint32_t timeout_ms;    /* of a call whose branch names none, 10,000; of DTM's style 3,000 always */
+    /* After so many calls of a host in a row without an answer (or with 502, 503 or 504) it is left alone for
+     * so long, and then tried with one call.  Its due work waits meanwhile, without an attempt and without a
+     * place in memory.  0 failures: no host is ever left alone; 0 ms: 5,000. */
+    uint32_t breaker_failures, breaker_open_ms;
+    const char *ca_file; /* PEM, of https branches, in place of the system's; NULL: the system's */
+    bool verify_nobody;  /* take any certificate of https branches */
+    /* Taken always; NULL: none. */
+    struct signature_keys *keys; /* calls below their prefixes are signed */
+    struct simulate *simulate;
 
     /* A report nobody waits for may wait so long for others to share its command; 0: it never waits. */
     uint32_t report_lazy_ms;
@@ -55,6 +75,8 @@ struct executor_config {
     int (*propose)(void *data, struct assent_bytes command, void *ticket);
     /* Optional: a call failed. */
     void (*failed)(void *data, const struct executor_failure *failure);
+    /* Required with `simulate`: a fault was injected. */
+    void (*simulated)(void *data, const struct executor_fault *fault);
     /* Optional: microseconds since 1970, the scale of due times; the wall clock if absent. */
     int64_t (*now_us)(void *data);
 };
@@ -78,13 +100,18 @@ void executor_reported(struct executor *ex, void *ticket, int code, uint64_t cou
 /* Latency of calls: bucket i counts those of at most 2^i milliseconds, the last one all others; not
  * cumulative. */
 #define EXECUTOR_BUCKETS 16
+#define EXECUTOR_FAULTS  7 /* SIMULATE_FAULT_NR */
 struct executor_metrics {
-    uint64_t calls, failures;   /* finished calls; of these, without a 2xx answer */
-    uint64_t reports_retried;   /* reports that had to be proposed again */
-    uint64_t report_commands;   /* commands that carried reports */
-    uint32_t in_flight, queued; /* calls under way; due calls that wait for a slot */
-    uint32_t reporting;         /* finished calls whose report is not applied yet */
-    uint32_t hosts;             /* hosts with any of these */
+    uint64_t calls, failures;            /* finished calls; of these, without a 2xx answer */
+    uint64_t reports_retried;            /* reports that had to be proposed again */
+    uint64_t report_commands;            /* commands that carried reports */
+    uint32_t in_flight, queued;          /* calls under way; due calls that wait for a slot */
+    uint32_t reporting;                  /* finished calls whose report is not applied yet */
+    uint32_t hosts;                      /* hosts with any of these, or with something to remember */
+    uint32_t hosts_open;                 /* of these, left alone by the breaker */
+    uint32_t hosts_half_open;            /* and tried with one call */
+    uint64_t breaker_opened;             /* times a host was left alone */
+    uint64_t simulated[EXECUTOR_FAULTS]; /* injected faults by enum simulate_fault */
     uint64_t latency[EXECUTOR_BUCKETS + 1];
     uint64_t latency_sum_us;
 };

@@ -21,6 +21,8 @@
 #include "http.h"
 #include "node_app.h"
 #include "rpc.h"
+#include "signature.h"
+#include "simulate.h"
 
 #define MIB           (1024ull * 1024)
 #define GIB           (1024ull * MIB)
@@ -393,9 +395,16 @@ static int open_log(struct node *node, char *err, size_t err_size)
     return status;
 }
 
-static int open_executor(struct node *node)
+static int open_executor(struct node *node, char *err, size_t err_size)
 {
+    const struct config *c = node->config;
     struct executor_config config = node_app_executor(node);
+    if (!signature_open(&config.keys, c->branch_secret.item, c->branch_secret.n, err, err_size))
+        return ASSENT_INVALID;
+    if (!simulate_open(&config.simulate, c->simulate.item, c->simulate.n, c->simulate_seed, err, err_size)) {
+        signature_close(config.keys);
+        return ASSENT_INVALID;
+    }
     return executor_open(&node->executor, &config);
 }
 
@@ -470,7 +479,7 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config, c
         status = open_state(node, err, err_size);
     if (status == ASSENT_OK) {
         make_advert(node);
-        status = open_executor(node);
+        status = open_executor(node, err, err_size);
     }
     if (status == ASSENT_OK)
         status = open_log(node, err, err_size);

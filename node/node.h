@@ -21,6 +21,8 @@
 #define NODE_VERSION "0.1.0"
 /* Exit status when the replica cannot go on (sysexits: EX_SOFTWARE). */
 #define NODE_EXIT_BROKEN 70
+/* Of a crash that a rule of --simulate asked for. */
+#define NODE_EXIT_SIMULATED 86
 
 struct executor;
 struct http;

@@ -191,16 +191,39 @@ static int report_propose(void *data, struct assent_bytes command, void *ticket)
 static void report_failed(void *data, const struct executor_failure *f)
 {
     struct node *node = data;
+    struct assent_bytes ns, xid = scoped_name(f->xid, &ns);
     log_write(&node->logger, LOG_WARNING, "branch_call_failed",
-              "txn=%.*s branch=%.*s op=%s attempt=%u err=%s", (int)f->xid.size, (const char *)f->xid.base,
-              (int)f->branch.size, (const char *)f->branch.base, f->op, f->attempt, f->error);
+              "txn=%.*s%s%.*s branch=%.*s op=%s attempt=%u err=%s", (int)xid.size, (const char *)xid.base,
+              ns.size > 0 ? " ns=" : "", (int)ns.size, (const char *)ns.base, (int)f->branch.size,
+              (const char *)f->branch.base, f->op, f->attempt, f->error);
+}
+
+static void fault_simulated(void *data, const struct executor_fault *f)
+{
+    struct node *node = data;
+    struct assent_bytes ns, xid = scoped_name(f->xid, &ns);
+    log_write(&node->logger, LOG_WARNING, "fault_simulated",
+              "txn=%.*s%s%.*s branch=%.*s op=%s fault=%s rule=%u", (int)xid.size, (const char *)xid.base,
+              ns.size > 0 ? " ns=" : "", (int)ns.size, (const char *)ns.base, (int)f->branch.size,
+              (const char *)f->branch.base, f->op, f->fault, f->rule + 1);
+    if (f->crash)
+        _Exit(NODE_EXIT_SIMULATED); /* as a power cut would */
 }
 
 struct executor_config node_app_executor(struct node *node)
 {
+    const struct config *c = node->config;
     return (struct executor_config){.loop = node->loop,
                                     .sm = node->sm,
-                                    .report_lazy_ms = (uint32_t)node->config->branch_report_lazy_ms,
+                                    .in_flight_max = (uint32_t)c->branch_calls,
+                                    .per_host_max = (uint32_t)c->branch_calls_per_host,
+                                    .timeout_ms = (uint32_t)c->branch_timeout_ms,
+                                    .breaker_failures = (uint32_t)c->branch_breaker_failures,
+                                    .breaker_open_ms = (uint32_t)c->branch_breaker_open_ms,
+                                    .ca_file = c->tls_ca_file,
+                                    .verify_nobody = c->branch_insecure,
+                                    .simulated = fault_simulated,
+                                    .report_lazy_ms = (uint32_t)c->branch_report_lazy_ms,
                                     .data = node,
                                     .propose = report_propose,
                                     .failed = report_failed};

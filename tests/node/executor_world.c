@@ -79,6 +79,13 @@ static void failed(void *data, const struct executor_failure *f)
     snprintf(w->error, sizeof(w->error), "%s", f->error);
 }
 
+static void simulated(void *data, const struct executor_fault *f)
+{
+    struct world *w = data;
+    w->faults++;
+    w->fault = *f;
+}
+
 static int64_t now_us(void *data)
 {
     struct world *w = data;
@@ -107,6 +114,7 @@ void world_executor(struct world *w, struct executor_config config)
     config.data = w;
     config.propose = propose;
     config.failed = failed;
+    config.simulated = simulated;
     config.now_us = now_us;
     if (config.timeout_ms == 0)
         config.timeout_ms = 5000;

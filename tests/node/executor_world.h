@@ -18,6 +18,8 @@ struct world {
     int refuse;       /* so many proposals are refused with BUSY */
     int forget;       /* so many are applied, but answered with UNKNOWN_OUTCOME */
     uint32_t proposed, failures;
+    struct executor_fault fault; /* the last one; its texts are gone */
+    uint32_t faults;
     bool closed, late;
     int guard_left;
     char error[300]; /* of the last failed call */

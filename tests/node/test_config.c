@@ -109,6 +109,8 @@ static void mistakes_get_a_sentence(void **state)
         {{"--name", ""}, "1 to 128 bytes"},
         {{"--name", "two\nlines"}, "control characters"},
         {{"--config", "/nonexistent/file"}, "cannot read /nonexistent/file"},
+        {{"--tls-ca-file", "/nonexistent/ca"}, "--tls-ca-file /nonexistent/ca: No such file"},
+        {{"--branch-calls", "0"}, "--branch-calls takes a whole number from 1"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct config c;
@@ -145,6 +147,50 @@ static void what_is_required_is_asked_for(void **state)
     assert_int_equal(
         load(&c, NULL, err, "--id", "4", "--data", "d", "--join", "--insecure", "--raft-listen", "h:1", NULL),
         CONFIG_RUN);
+    config_close(&c);
+}
+
+static void what_is_for_tests_is_refused_elsewhere(void **state)
+{
+    (void)state;
+    struct config c;
+    char err[CONFIG_ERROR_BYTES];
+    assert_int_equal(
+        load(&c, NULL, err, "--id", "1", "--data", "d", "--cluster", "1=a:1", "--branch-insecure", NULL),
+        CONFIG_ERROR);
+    assert_string_equal(err, "--branch-insecure is for tests: it needs --insecure too");
+    config_close(&c);
+    assert_int_equal(load(&c, NULL, err, "--id", "1", "--data", "d", "--cluster", "1=a:1", "--simulate",
+                          "fault=refuse", "--allow-simulated-faults", NULL),
+                     CONFIG_ERROR);
+    assert_string_equal(err, "--simulate is for tests: it needs --insecure too");
+    config_close(&c);
+    assert_int_equal(load(&c, NULL, err, BASE, "--simulate", "fault=refuse", NULL), CONFIG_ERROR);
+    assert_non_null(strstr(err, "--allow-simulated-faults"));
+    config_close(&c);
+    assert_int_equal(load(&c, NULL, err, BASE, "--simulate", "fault=refuse,op=try", "--simulate",
+                          "fault=crash", "--allow-simulated-faults", "--branch-insecure", NULL),
+                     CONFIG_RUN);
+    assert_int_equal(c.simulate.n, 2);
+    assert_true(c.branch_insecure);
+    config_close(&c);
+}
+
+/* Rules hold commas, so in the environment they are separated by semicolons. */
+static void rules_come_from_the_environment_too(void **state)
+{
+    (void)state;
+    struct config c;
+    char err[CONFIG_ERROR_BYTES];
+    char *env[] = {"ASSENT_SIMULATE=fault=refuse,op=try;fault=crash,count=1",
+                   "ASSENT_BRANCH_SECRET=http://a=/k/a,http://b=/k/b", "ASSENT_ALLOW_SIMULATED_FAULTS=yes",
+                   NULL};
+    assert_int_equal(load(&c, env, err, BASE, NULL), CONFIG_RUN);
+    assert_int_equal(c.simulate.n, 2);
+    assert_string_equal(c.simulate.item[0], "fault=refuse,op=try");
+    assert_string_equal(c.simulate.item[1], "fault=crash,count=1");
+    assert_int_equal(c.branch_secret.n, 2);
+    assert_string_equal(c.branch_secret.item[1], "http://b=/k/b");
     config_close(&c);
 }
 
@@ -289,6 +335,8 @@ int main(void)
         cmocka_unit_test(zero_is_a_value_like_any_other),
         cmocka_unit_test(mistakes_get_a_sentence),
         cmocka_unit_test(what_is_required_is_asked_for),
+        cmocka_unit_test(what_is_for_tests_is_refused_elsewhere),
+        cmocka_unit_test(rules_come_from_the_environment_too),
         cmocka_unit_test(clusters_are_checked),
         cmocka_unit_test(files_are_checked),
         cmocka_unit_test(help_and_version_are_answers),
