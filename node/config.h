@@ -37,7 +37,7 @@ struct config {
     uint64_t log_map_gb, log_presize_mb, state_map_gb, queue_mb, min_free_mb;
     uint64_t hold_ms, request_timeout_ms, drain_ms;
     uint64_t branch_report_lazy_ms;
-    uint64_t events_kept;
+    uint64_t events_kept, event_streams, event_heartbeat_ms;
     uint64_t http_connections, http_idle_s, http_read_s, rpc_connections, rpc_inflight;
     struct raftlog_server servers[ASSENT_NODES_MAX]; /* --cluster taken apart */
     uint32_t servers_n;

@@ -59,8 +59,7 @@ struct event_id event_id_of(const struct sm_event *event)
     return (struct event_id){event->position, event->number};
 }
 
-/* Behind every command of entry `index`, before every one of the next. */
-static struct event_id end_of_entry(uint64_t index)
+struct event_id event_id_end(uint64_t index)
 {
     return (struct event_id){assent_position(index + 1, 0) - 1, UINT32_MAX};
 }
@@ -70,7 +69,7 @@ static struct event_id end_of_entry(uint64_t index)
 void events_init(struct events *es, uint64_t kept, uint64_t applied)
 {
     assert(kept > 0);
-    *es = (struct events){.kept = kept, .floor = end_of_entry(applied)};
+    *es = (struct events){.kept = kept, .floor = event_id_end(applied)};
     es->ring = calloc(kept, sizeof *es->ring);
     if (es->ring == NULL)
         abort();
@@ -132,7 +131,7 @@ void events_gap(struct events *es, uint64_t index)
         drop_first(es);
     /* one sequence nobody can read: who has not passed it learns that it has lost something */
     es->first = ++es->end;
-    es->floor = end_of_entry(index);
+    es->floor = event_id_end(index);
     es->gaps++;
 }
 

@@ -32,6 +32,8 @@ int event_id_compare(struct event_id a, struct event_id b);
 void event_id_text(struct event_id id, char out[EVENT_ID_TEXT_MAX]);
 /* False: not an id. */
 bool event_id_parse(struct assent_bytes text, struct event_id *out);
+/* Behind every event of entry `index`, before every one of the next. */
+struct event_id event_id_end(uint64_t index);
 struct event_id event_id_of(const struct sm_event *event);
 
 /* One event, borrowed until return; NULL: some were lost, so what the listener knows must be read anew. */

@@ -18,6 +18,7 @@
 
 #include "address.h"
 #include "node.h"
+#include "stream.h"
 
 /* How often slow connections are looked for. */
 #define SWEEP_MS 1000
@@ -29,7 +30,9 @@
 #define KEPT_BYTES_MAX (64u * 1024)
 /* Memory of a back-up being streamed; one piece is read from the disk per turn. */
 #define STREAM_BLOCK_BYTES (256u * 1024)
-#define URI_SMALL_BYTES    256
+/* Piece of a stream of events handed to MHD at a time. */
+#define FEED_BLOCK_BYTES 16384u
+#define URI_SMALL_BYTES  256
 
 enum phase {
     PHASE_HEAD,      /* first call of the handler comes next */
@@ -128,6 +131,8 @@ static void exchange_release(struct exchange *ex)
         free(ex->request.response.file);
         ex->request.response.file = NULL;
     }
+    stream_close(ex->request.response.stream);
+    ex->request.response.stream = NULL;
     if (ex->uri != ex->uri_small)
         free(ex->uri);
     if (ex->body.capacity > KEPT_BYTES_MAX)
@@ -295,13 +300,77 @@ static struct MHD_Response *stream_response(struct exchange *ex)
     return response;
 }
 
+/* ---- events: responses that end when the client or the node does ---- */
+
+/* A stream of events on its way; MHD frees it when it has let go of the response. */
+struct feed {
+    struct exchange *exchange; /* in use while MHD asks */
+    struct stream *stream;
+};
+
+static void resume(struct exchange *ex)
+{
+    ex->next = NULL;
+    *ex->http->resume_last = ex;
+    ex->http->resume_last = &ex->next;
+    node_wake(ex->http->node);
+}
+
+static ssize_t feed_read(void *cls, uint64_t at, char *out, size_t room)
+{
+    (void)at;
+    struct feed *f = cls;
+    struct exchange *ex = f->exchange;
+    ssize_t n = stream_take(f->stream, out, room);
+    struct node *node = ex->http->node;
+    connection_phase(ex->connection, uv_now(node->loop),
+                     STREAM_STALL_MS + 2 * node->config->event_heartbeat_ms);
+    if (n == 0)
+        MHD_suspend_connection(ex->mhd); /* until feed_ready() */
+    return n >= 0 ? n : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void feed_ready(void *data)
+{
+    struct feed *f = data;
+    resume(f->exchange);
+}
+
+static void feed_free(void *cls)
+{
+    struct feed *f = cls;
+    stream_close(f->stream);
+    free(f);
+}
+
+static struct MHD_Response *feed_response(struct exchange *ex)
+{
+    struct feed *f = malloc(sizeof *f);
+    if (f == NULL)
+        abort();
+    *f = (struct feed){ex, ex->request.response.stream};
+    ex->request.response.stream = NULL;
+    stream_attach(f->stream, feed_ready, f);
+    struct MHD_Response *response =
+        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, FEED_BLOCK_BYTES, feed_read, f, feed_free);
+    if (response == NULL) {
+        feed_free(f);
+        return NULL;
+    }
+    MHD_add_response_header(response, "Cache-Control", "no-cache");
+    MHD_add_response_header(response, "X-Accel-Buffering", "no");
+    return response;
+}
+
 /* Hand the complete response to MHD.  The body stays ours, and in place until on_completed(). */
 static enum MHD_Result send_response(struct exchange *ex)
 {
     const struct response *r = &ex->request.response;
     struct MHD_Response *response =
         r->file != NULL ? stream_response(ex)
-                        : MHD_create_response_from_buffer(r->body.size, r->body.base, MHD_RESPMEM_PERSISTENT);
+        : r->stream != NULL
+            ? feed_response(ex)
+            : MHD_create_response_from_buffer(r->body.size, r->body.base, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", r->content_type);
@@ -331,6 +400,7 @@ static enum MHD_Result send_error(struct exchange *ex, int code)
     struct node *node = ex->http->node;
     r->aged = false;
     r->file = NULL;
+    r->stream = NULL;
     r->allow[0] = 0;
     r->index = node->applied_index;
     r->term = node->term;
@@ -347,10 +417,7 @@ static void on_done(struct request *request)
     ex->phase = PHASE_ANSWERED;
     if (!suspended)
         return; /* inside request_start() */
-    ex->next = NULL;
-    *ex->http->resume_last = ex;
-    ex->http->resume_last = &ex->next;
-    node_wake(ex->http->node);
+    resume(ex);
 }
 
 static void on_idle(struct request *request)
@@ -369,6 +436,7 @@ static enum MHD_Result run(struct exchange *ex, const char *method)
         .body = {(const uint8_t *)ex->body.base, ex->body.size},
         .key = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "Idempotency-Key"),
         .ns = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "X-Assent-Namespace"),
+        .last_event = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "Last-Event-ID"),
         .never_forward = forward != NULL && strcasecmp(forward, "never") == 0,
     };
     ex->phase = PHASE_RUNNING;

@@ -264,6 +264,13 @@ static void put_http(struct node *node, struct text *out)
     counter(out, "http_slow_closed_total", "HTTP connections closed because they were too slow.",
             h.slow_closed);
     gauge(out, "http_held", "Requests that wait for a leader.", node->requests.held);
+    gauge(out, "event_streams", "Open streams of events.", node->streams.open);
+    counter(out, "event_streams_refused_total", "Streams of events refused at the limit.",
+            node->streams.refused);
+    counter(out, "event_streams_slow_total", "Streams of events that were overtaken by the ring.",
+            node->streams.overtaken);
+    counter(out, "event_gaps_total", "Times the state was replaced under the ring of events.",
+            node->events.gaps);
     head(out, "http_requests_total", "counter", "HTTP requests by route and code.");
     for (uint32_t r = 0; r < METRICS_ROUTES_MAX; r++) {
         for (uint32_t c = 0; c < METRICS_CODES; c++) {

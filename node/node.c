@@ -153,6 +153,7 @@ static void on_turn(uv_check_t *check)
         http_turn(node->http);
     tso_service_turn(&node->tso);
     events_turn(&node->events);
+    streams_turn(&node->streams);
     read_gate_turn(&node->reads);
     if (node->log != NULL)
         forward_turn(&node->forward);
@@ -240,6 +241,7 @@ void node_stop(struct node *node)
     move(node, NODE_HANDING_OVER);
     http_quiesce(node->http);
     rpc_quiesce(node->rpc);
+    streams_shutdown(&node->streams);
     node->stop_started_ms = uv_now(node->loop);
     if (node->executor != NULL)
         executor_stop(node->executor);
@@ -264,6 +266,7 @@ static void on_log_closed(void *data)
     requests_shutdown(&node->requests);
     http_close(node->http);
     node->http = NULL;
+    streams_close(&node->streams);
     rpc_close(node->rpc);
     node->rpc = NULL;
     requests_close(&node->requests);
@@ -428,6 +431,7 @@ static void init(struct node *node, uv_loop_t *loop, const struct config *config
     node->turn.data = node->awake.data = node->due_timer.data = node->stop_timer.data = node;
     read_gate_init(&node->reads, node);
     requests_init(&node->requests, node);
+    streams_init(&node->streams, node);
     forward_init(&node->forward, node);
     tso_service_init(&node->tso, node);
 }
@@ -448,6 +452,7 @@ static void unwind(struct node *node)
         http_close(node->http);
     if (node->rpc != NULL)
         rpc_close(node->rpc);
+    streams_close(&node->streams);
     requests_close(&node->requests);
     tso_service_close(&node->tso);
     uv_close((uv_handle_t *)&node->turn, NULL);

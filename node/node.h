@@ -16,6 +16,7 @@
 #include "read_gate.h"
 #include "request.h"
 #include "statemachine.h"
+#include "stream.h"
 #include "tso_service.h"
 
 #define NODE_VERSION "0.1.0"
@@ -61,6 +62,7 @@ struct node {
     struct tso_service tso;
     struct forward forward;
     struct events events;
+    struct streams streams;
     struct metrics metrics;
     char advert[1024]; /* what peers are told: lines of key=value */
 

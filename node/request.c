@@ -255,6 +255,8 @@ static int decode(struct request *r, const struct request_input *input)
     status = arguments_read(a, route_fields(r->route), &source);
     if (status != ASSENT_OK)
         return status;
+    if (r->route->kind == ROUTE_STREAM)
+        return stream_open(&r->response.stream, &r->node->streams, a, input->ns, input->last_event);
     if (a->stale && r->route->kind != ROUTE_QUERY) {
         snprintf(a->why, sizeof a->why, "parameter 'stale' belongs to queries");
         return ASSENT_INVALID;
@@ -586,6 +588,7 @@ void request_start(struct request *r, struct node *node, const struct request_in
     r->response.allow[0] = 0;
     r->response.location = NULL;
     r->response.file = NULL;
+    r->response.stream = NULL;
     int status = decode(r, input);
     if (status != ASSENT_OK) {
         refuse(r, status);
@@ -593,6 +596,13 @@ void request_start(struct request *r, struct node *node, const struct request_in
     }
     if (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN) {
         local_answer(node, r->route, r->captured, &r->response);
+        move(r, REQUEST_DONE);
+        finish(r);
+        return;
+    }
+    if (r->response.stream != NULL) {
+        r->response.http_status = 200;
+        r->response.content_type = "text/event-stream";
         move(r, REQUEST_DONE);
         finish(r);
         return;

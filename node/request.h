@@ -22,9 +22,10 @@ struct request_input {
     const char *method;
     struct assent_bytes uri; /* path and query as written; this one until `done` */
     struct assent_bytes body;
-    const char *key;    /* Idempotency-Key; NULL: none */
-    const char *ns;     /* X-Assent-Namespace; NULL: the default one */
-    bool never_forward; /* X-Assent-Forward: never */
+    const char *key;        /* Idempotency-Key; NULL: none */
+    const char *ns;         /* X-Assent-Namespace; NULL: the default one */
+    const char *last_event; /* Last-Event-ID; NULL: none */
+    bool never_forward;     /* X-Assent-Forward: never */
 };
 
 /* A back-up to stream: its cover, then the open file, which may lose its name meanwhile. */
@@ -45,6 +46,7 @@ struct response {
     bool retry_later;           /* Retry-After: 1 */
     char allow[64];             /* of 405 */
     char *location;             /* of 307; from malloc, the door's to free; NULL: none */
+    struct stream *stream;      /* of events, the door's to send and close; NULL: none */
     struct response_file *file; /* from malloc, the door's to stream and free; NULL: `body` is all */
     struct text body;
 };

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "stream.h"
+
 const struct route routes[] = {
     {"POST", "/lamport/tick", ROUTE_COMMAND, COMMAND_LAMPORT_TICK, "Advance a Lamport clock.", false},
     {"GET", "/lamport/current", ROUTE_QUERY, QUERY_LAMPORT, "Read a Lamport clock.", false},
@@ -91,6 +93,7 @@ const struct route routes[] = {
      false},
     {"GET", "/transaction/{xid}/freezes", ROUTE_QUERY, QUERY_FREEZE_TXN,
      "What a transaction holds and waits for.", false},
+    {"GET", "/events", ROUTE_STREAM, SPECIAL_EVENTS, "Follow what happens to transactions.", false},
     {"GET", "/cluster", ROUTE_LOCAL, SPECIAL_CLUSTER, "The cluster as this node sees it.", false},
     {"POST", "/cluster/members", ROUTE_LEADER, SPECIAL_MEMBER_ADD, "Add a node as a non-voter.", false},
     {"POST", "/cluster/members/{id}/promote", ROUTE_LEADER, SPECIAL_MEMBER_PROMOTE,
@@ -139,6 +142,8 @@ const struct field *route_special_fields(uint32_t special)
         return transfer_fields;
     case SPECIAL_BACKUP:
         return backup_fields;
+    case SPECIAL_EVENTS:
+        return stream_fields;
     default:
         return no_fields;
     }

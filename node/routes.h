@@ -18,6 +18,7 @@ enum route_kind {
     ROUTE_LEADER,  /* special: the leader performs it, others forward it */
     ROUTE_LOCAL,   /* special: answered by this node at once, in the envelope */
     ROUTE_PLAIN,   /* special: answered by this node at once, its own text and type */
+    ROUTE_STREAM,  /* special: answered by this node for as long as the client listens */
 };
 
 /* Numbers of LEADER routes travel between nodes: never reused. */
@@ -38,6 +39,7 @@ enum special {
     SPECIAL_INFO,
     SPECIAL_OPENAPI,
     SPECIAL_BACKUP,
+    SPECIAL_EVENTS,
 };
 
 struct route {

@@ -10,6 +10,7 @@ target_compile_definitions(test_node_config PRIVATE MANUAL="${CMAKE_SOURCE_DIR}/
 assent_test(test_node_routes test_routes.c LIBS assent_node)
 target_compile_definitions(test_node_routes PRIVATE API_MANUAL="${CMAKE_SOURCE_DIR}/docs/api.md")
 assent_test(test_node_request test_request.c LIBS node_harness)
+assent_test(test_node_stream test_stream.c LIBS node_harness)
 assent_test(test_node_http test_http.c LIBS node_harness)
 assent_test(test_node_rpc test_rpc.c LIBS node_harness)
 assent_test(test_node_metrics test_metrics.c LIBS node_harness)
