@@ -79,6 +79,8 @@ const struct route routes[] = {
     {"GET", "/transactions/counts", ROUTE_QUERY, QUERY_TXN_COUNTS, "Transactions by mode and status.", false},
     {"POST", "/transaction/{xid}/{act}", ROUTE_COMMAND, COMMAND_TXN_ACT,
      "Operate: retry, skip, force, pause, resume, back.", false},
+    {"GET", "/topics", ROUTE_QUERY, QUERY_TOPICS, "List topics and their subscribers.", false},
+    {"GET", "/topics/{topic}", ROUTE_QUERY, QUERY_TOPICS, "Who gets what is sent to a topic.", false},
     {"POST", "/topics/{topic}", ROUTE_COMMAND, COMMAND_TOPIC_SUBSCRIBE, "Subscribe a URL to a topic.", false},
     {"POST", "/topics/{topic}/unsubscribe", ROUTE_COMMAND, COMMAND_TOPIC_UNSUBSCRIBE,
      "Take a URL from a topic.", false},

@@ -93,7 +93,8 @@ int txn_begin(struct apply *a), txn_branch(struct apply *a), txn_commit(struct a
     branch_acknowledge(struct apply *a), txn_act(struct apply *a);
 int message_prepare(struct apply *a), message_submit(struct apply *a), workflow_prepare(struct apply *a),
     workflow_step(struct apply *a), workflow_end(struct apply *a);
-int topic_subscribe(struct apply *a), topic_unsubscribe(struct apply *a), topic_remove(struct apply *a);
+int topic_subscribe(struct apply *a), topic_unsubscribe(struct apply *a), topic_remove(struct apply *a),
+    query_topics(struct apply *a);
 void txn_timer(struct apply *a, struct assent_bytes id),
     txn_retention(struct apply *a, struct assent_bytes id),
     acknowledge_timer(struct apply *a, struct assent_bytes id);

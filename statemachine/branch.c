@@ -579,7 +579,8 @@ void branch_event(struct apply *a, struct assent_bytes xid, const struct txn *t,
 /* A call of the transaction as a whole. */
 static int whole_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r)
 {
-    if (t->status != TXN_ACTIVE || t->whole_due_us == 0 || t->whole_attempts != r->attempt)
+    enum sm_op op = t->mode == TXN_MODE_WORKFLOW ? SM_OP_CALLBACK : SM_OP_QUERY;
+    if (t->status != TXN_ACTIVE || t->whole_due_us == 0 || t->whole_attempts != r->attempt || r->op != op)
         return report_stale(a, "the transaction is not in that phase");
     if (r->op == SM_OP_QUERY)
         message_query_report(a, xid, t, r);

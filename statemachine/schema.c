@@ -470,6 +470,12 @@ static const struct field query_txn_fields[] = {[QUERY_TXN_XID] = XID("xid", REQ
 static const struct field query_txn_list_fields[] = {FILTER_FIELDS(0), END};
 static const struct field query_txn_counts_fields[] = {[QUERY_TXN_COUNTS_ALL] = BOOL("all", 0), END};
 
+static const struct field query_topics_fields[] = {
+    [QUERY_TOPICS_TOPIC] = SCOPED("topic", 0),
+    [QUERY_TOPICS_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_TOPICS_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
 static const struct field query_freeze_fields[] = {
     [QUERY_FREEZE_XID] = XID("xid", REQ),
     [QUERY_FREEZE_RESOURCE_NAME] = RESOURCE(REQ),
@@ -507,6 +513,7 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_TXN] = {"txn", query_txn_fields, false},
     [QUERY_TXN_LIST] = {"txn_list", query_txn_list_fields, false},
     [QUERY_TXN_COUNTS] = {"txn_counts", query_txn_counts_fields, false},
+    [QUERY_TOPICS] = {"topics", query_topics_fields, false},
     [QUERY_FREEZE] = {"freeze", query_freeze_fields, false},
     [QUERY_FREEZE_RESOURCE] = {"freeze_resource", query_freeze_resource_fields, false},
     [QUERY_FREEZE_TXN] = {"freeze_txn", query_freeze_txn_fields, false},

@@ -100,6 +100,7 @@ static const query_fn queries[QUERY_NR] = {
     [QUERY_TXN] = query_txn,
     [QUERY_TXN_LIST] = query_txn_list,
     [QUERY_TXN_COUNTS] = query_txn_counts,
+    [QUERY_TOPICS] = query_topics,
     [QUERY_FREEZE] = query_freeze,
     [QUERY_FREEZE_RESOURCE] = query_freeze_resource,
     [QUERY_FREEZE_TXN] = query_freeze_txn,

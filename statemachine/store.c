@@ -47,6 +47,7 @@ static const char *const table_names[STORE_TABLE_NR] = {
     [STORE_TXN_INDEX] = "txn_index",
     [STORE_WORK] = "work",
     [STORE_FREEZES] = "freezes",
+    [STORE_TOPICS] = "topics",
 };
 
 static void (*broken_callback)(void *data, const char *sentence);

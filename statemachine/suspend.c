@@ -86,10 +86,12 @@ static enum sm_op to_repeat(const struct txn *t, const struct branch_plan *plan,
 static void active_again(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     int64_t due_us = t->created_us + (int64_t)t->timeout_ms * 1000;
+    bool workflow = t->mode == TXN_MODE_WORKFLOW;
     if (t->callback) {
-        if (t->mode == TXN_MODE_WORKFLOW || due_us < a->now_us)
+        if (workflow || due_us < a->now_us)
             due_us = a->now_us;
-        txn_whole_due(a, xid, t, t->mode == TXN_MODE_WORKFLOW ? SM_OP_CALLBACK : SM_OP_QUERY, due_us);
+        if (workflow || t->timeout_ms > 0) /* of a message without a timeout nobody is asked */
+            txn_whole_due(a, xid, t, workflow ? SM_OP_CALLBACK : SM_OP_QUERY, due_us);
     } else if (t->deadline_us > a->now_us) {
         timer_set(a->txn, t->deadline_us, TIMER_TXN, xid);
     }

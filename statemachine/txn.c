@@ -510,17 +510,21 @@ static int begin_branches(struct apply *a, uint32_t *n, struct branch_plan **pla
     return rv == ASSENT_OK ? txn_names_check(a, *plans, *n) : rv;
 }
 
-bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
-              const struct branch_plan *plans, uint32_t n)
+bool txn_head_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t)
 {
     if (there->mode != t->mode || there->timeout_ms != t->timeout_ms ||
         there->retry.base_ms != t->retry.base_ms || there->retry.cap_ms != t->retry.cap_ms ||
-        there->begun != n || there->custom != t->custom || there->order != t->order ||
-        there->execute != t->execute || !bytes_equal(there->parent, t->parent) ||
-        !bytes_equal(there->business_type, t->business_type) ||
+        there->custom != t->custom || there->order != t->order || there->execute != t->execute ||
+        !bytes_equal(there->parent, t->parent) || !bytes_equal(there->business_type, t->business_type) ||
         !bytes_equal(there->business_key, t->business_key) || !bytes_equal(there->owner, t->owner))
         return false;
-    if (t->custom && !bytes_equal(txn_custom(a->txn, xid), arg_bytes(a->command, TXN_BEGIN_CUSTOM_DATA)))
+    return !t->custom || bytes_equal(txn_custom(a->txn, xid), arg_bytes(a->command, TXN_BEGIN_CUSTOM_DATA));
+}
+
+bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
+              const struct branch_plan *plans, uint32_t n)
+{
+    if (there->begun != n || !txn_head_same(a, xid, there, t))
         return false;
     for (uint32_t i = 0; i < n; i++)
         if (!branch_same(a->txn, xid, i, &plans[i]))
@@ -583,15 +587,6 @@ int txn_begin(struct apply *a)
     }
     free(plans);
     return rv;
-}
-
-void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, int64_t due_us)
-{
-    if (t->whole_due_us != 0)
-        work_clear(a->txn, t->whole_due_us, xid, bytes_of(SM_WHOLE));
-    t->whole_due_us = due_us;
-    if (due_us != 0)
-        work_put(a->txn, due_us, xid, bytes_of(SM_WHOLE), op, t->whole_attempts, a->position, 0);
 }
 
 /* Register one more branch.  Idempotent by name and content. */
@@ -662,11 +657,11 @@ void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t)
         txn_finish(a, xid, t);
 }
 
-/* What the commit says of the calls to come counts. */
-static int commit_options(struct apply *a, struct assent_bytes xid, struct txn *t)
+int txn_calls_change(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t headers_at,
+                     uint32_t timeout_at, uint32_t base_at)
 {
-    const struct codec_node *headers = codec_at(a->command->args, TXN_COMMIT_HEADERS);
-    uint64_t base_ms = arg_uint(a->command, TXN_COMMIT_RETRY_BASE_MS, t->retry.base_ms);
+    const struct codec_node *headers = codec_at(a->command->args, headers_at);
+    uint64_t base_ms = arg_uint(a->command, base_at, t->retry.base_ms);
     if (codec_size(headers) > 0) {
         int rv = branch_headers_check(a, headers);
         if (rv != ASSENT_OK)
@@ -674,7 +669,7 @@ static int commit_options(struct apply *a, struct assent_bytes xid, struct txn *
         t->headers = true;
         branch_headers_put(a->txn, xid, headers);
     }
-    t->call_timeout_ms = (uint32_t)arg_uint(a->command, TXN_COMMIT_CALL_TIMEOUT_MS, t->call_timeout_ms);
+    t->call_timeout_ms = (uint32_t)arg_uint(a->command, timeout_at, t->call_timeout_ms);
     t->retry.base_ms = base_ms < TXN_RETRY_MS_MAX ? base_ms : TXN_RETRY_MS_MAX;
     if (t->retry.cap_ms < t->retry.base_ms)
         t->retry.cap_ms = t->retry.base_ms;
@@ -696,10 +691,13 @@ int txn_commit(struct apply *a)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_SAGA)
         return refuse(a, ASSENT_INVALID, "a saga commits when its last step is done");
+    if (t.mode == TXN_MODE_MESSAGE || t.mode == TXN_MODE_WORKFLOW)
+        return refuse(a, ASSENT_INVALID, "a message is submitted, a workflow is ended");
     if (t.status == TXN_SUSPENDED && stands == TXN_ACTIVE)
         return refuse(a, ASSENT_CONFLICT, "the transaction waits for an operator");
     if (t.status == TXN_ACTIVE) {
-        int rv = commit_options(a, xid, &t);
+        int rv = txn_calls_change(a, xid, &t, TXN_COMMIT_HEADERS, TXN_COMMIT_CALL_TIMEOUT_MS,
+                                  TXN_COMMIT_RETRY_BASE_MS);
         if (rv != ASSENT_OK)
             return rv;
         txn_decide(a, xid, &t, TXN_COMMITTING);
@@ -750,6 +748,8 @@ int txn_rollback(struct apply *a)
         return txn_answer(a, xid, &t);
     if (t.status == TXN_STOPPED || stands == TXN_COMMITTING || stands == TXN_COMMITTED)
         return txn_decided(a, &t);
+    if (t.mode == TXN_MODE_WORKFLOW && stands == TXN_ACTIVE)
+        return refuse(a, ASSENT_INVALID, "a workflow is ended by who runs it");
     if (stands == TXN_ACTIVE || stands == TXN_RUNNING)
         txn_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
     return txn_answer(a, xid, &t);
@@ -766,6 +766,11 @@ void txn_timer(struct apply *a, struct assent_bytes id)
     struct store_key xid;
     key_init(&xid);
     key_tail(&xid, id);
+    if (t.mode == TXN_MODE_MESSAGE) { /* without anybody to ask: it is sent */
+        txn_decide(a, key_bytes(&xid), &t, TXN_COMMITTING);
+        txn_save(a, key_bytes(&xid), &t);
+        return;
+    }
     char reason[64] = "timeout";
     if (t.style == SM_STYLE_DTM)
         snprintf(reason, sizeof(reason), "Timeout after %llu seconds",

@@ -184,6 +184,9 @@ enum txn_row_kind {
 struct assent_bytes txn_row_get(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind);
 void txn_row_put(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind,
                  struct assent_bytes value);
+/* What the deciding command says of the calls to come counts; the numbers of its fields.  Does not save. */
+int txn_calls_change(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t headers_at,
+                     uint32_t timeout_at, uint32_t base_at);
 /* Refusals everybody gives. */
 int txn_not_found(struct apply *a, struct assent_bytes xid);
 int txn_decided(struct apply *a, const struct txn *t);
@@ -194,6 +197,7 @@ bool txn_ended(enum txn_status status); /* COMMITTED, ROLLED_BACK, STOPPED */
 struct assent_bytes txn_xid(struct apply *a, char made[TXN_MADE_BYTES]);
 /* Is the transaction that has the xid what this command asks for?  Times and the trace may differ: a retry
  * has its own. */
+bool txn_head_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t);
 bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,
               const struct branch_plan *plans, uint32_t n);
 /* Write the first branches of a new transaction, its custom data and its deadline.  Does not save the head.
@@ -212,6 +216,8 @@ int txn_answer_begin(struct apply *a, struct assent_bytes xid, const struct txn 
 void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to);
 /* All calls are done: to the end that follows from the status.  Does not save. */
 void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* key, value: a body that a participant gets: as JSON if it is, else as text. */
+void txn_pair_body(struct codec_writer *out, const char *key, struct assent_bytes v);
 /* Custom data; empty when there is none.  Borrowed from the store. */
 struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid);
 /* Decode the head of a row met while walking TXNS; false: the row is something else. `xid` borrows from
@@ -487,8 +493,15 @@ void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_
 void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r);
 void workflow_callback_report(struct apply *a, struct assent_bytes xid, struct txn *t,
                               const struct report *r);
-/* Make the call of the transaction as a whole due, or (0) take it away; does not save. */
+/* ---- the call of a transaction as a whole: whole.c ---- */
+
+/* Whom it goes to: the row TXN_ROW_CALLBACK. */
+void txn_callback_put(struct store_txn *store, struct assent_bytes xid, struct assent_bytes url,
+                      struct assent_bytes name, struct assent_bytes payload);
+/* Make it due, or (0) take it away; does not save. */
 void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, int64_t due_us);
+/* It was made and settled nothing: again after a wait that grows with each ERROR.  Does not save. */
+void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r);
 
 struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
 

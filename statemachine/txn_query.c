@@ -1,4 +1,5 @@
 /* One transaction as it stands, with its branches. */
+#include "text.h"
 #include "txn.h"
 
 /* A transaction's answer holds this much of its branches; 10,000 branches with payloads would not fit a
@@ -52,6 +53,21 @@ static uint32_t branches_shown(struct apply *a, struct assent_bytes xid, const s
     return n;
 }
 
+void txn_pair_body(struct codec_writer *out, const char *key, struct assent_bytes v)
+{
+    if (v.size == 0 || text_is_json(v))
+        codec_pair_json(out, key, v);
+    else
+        codec_pair_text(out, key, v);
+}
+
+static void write_urls(struct codec_writer *out, const struct branch_plan *plan)
+{
+    bool steps = plan->forward == SM_OP_ACTION;
+    codec_pair_text(out, steps ? "actionUrl" : "confirmUrl", plan->url[plan->forward]);
+    codec_pair_text(out, steps ? "compensateUrl" : "cancelUrl", plan->url[plan->forward + 1]);
+}
+
 static void write_branch(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t ordinal)
 {
     struct branch_plan plan;
@@ -63,14 +79,13 @@ static void write_branch(struct apply *a, struct assent_bytes xid, const struct 
     codec_map(a->out, saga ? 13 : 12);
     codec_pair_text(a->out, "branch", plan.name);
     codec_pair_cstr(a->out, "status", branch_status_name(p.status));
-    codec_pair_text(a->out, saga ? "actionUrl" : "confirmUrl", plan.url[plan.forward]);
-    codec_pair_text(a->out, saga ? "compensateUrl" : "cancelUrl", plan.url[plan.forward + 1]);
+    write_urls(a->out, &plan);
     if (saga)
         codec_pair_cstr(a->out, "action",
                         p.action == SM_OUTCOME_SUCCESS   ? "SUCCEEDED"
                         : p.action == SM_OUTCOME_FAILURE ? "FAILED"
                                                          : "UNKNOWN");
-    codec_pair_json(a->out, "payload", plan.payload);
+    txn_pair_body(a->out, "payload", plan.payload);
     codec_pair_uint(a->out, "timeoutMs", plan.timeout_ms);
     codec_pair_uint(a->out, "attempts", p.attempts);
     codec_pair_text(a->out, "lastError", p.error);
@@ -90,6 +105,24 @@ static void write_branch(struct apply *a, struct assent_bytes xid, const struct 
     }
 }
 
+/* What only its mode has. */
+static uint32_t mode_pairs(const struct txn *t)
+{
+    return t->mode == TXN_MODE_SAGA ? 3 : t->mode == TXN_MODE_MESSAGE ? 5 : 0;
+}
+
+static void write_message(struct apply *a, struct assent_bytes xid, const struct txn *t)
+{
+    struct assent_bytes url = {NULL, 0}, row = txn_row_get(a->txn, xid, TXN_ROW_CALLBACK);
+    if (row.size > 0)
+        url = row_take_bytes(&row);
+    codec_pair_bool(a->out, "concurrent", t->order == TXN_PARALLEL);
+    codec_pair_uint(a->out, "delayMs", t->delay_ms);
+    codec_pair_text(a->out, "queryUrl", url);
+    codec_pair_int(a->out, "nextQueryUs", t->whole_due_us);
+    codec_pair_uint(a->out, "queries", t->whole_attempts);
+}
+
 int query_txn(struct apply *a)
 {
     struct assent_bytes xid = arg_bytes(a->command, QUERY_TXN_XID);
@@ -97,7 +130,7 @@ int query_txn(struct apply *a)
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
     uint32_t shown = branches_shown(a, xid, &t);
-    codec_map(a->out, TXN_HEAD_PAIRS + (t.mode == TXN_MODE_SAGA ? 7 : 4));
+    codec_map(a->out, TXN_HEAD_PAIRS + 4 + mode_pairs(&t));
     txn_write_head(a->out, xid, &t);
     codec_pair_text(a->out, "traceparent", t.traceparent);
     codec_pair_json(a->out, "customData", txn_custom(a->txn, xid));
@@ -110,6 +143,8 @@ int query_txn(struct apply *a)
                         : t.saga.on_failure == SAGA_UNSAID  ? ""
                                                             : "compensate");
         codec_pair_uint(a->out, "retryLimit", t.saga.retry_limit);
+    } else if (t.mode == TXN_MODE_MESSAGE) {
+        write_message(a, xid, &t);
     }
     codec_cstr(a->out, "branches");
     codec_list(a->out, shown);

@@ -118,6 +118,7 @@ static const struct {
     {QUERY_TXN_LIST, "{'order':'oldest','fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
     {QUERY_TXN_COUNTS, "{}"},
     {QUERY_TXN_COUNTS, "{'all':true}"},
+    {QUERY_TOPICS, "{'topic':'t','after':'a','limit':3}"},
     {QUERY_FREEZE, "{'xid':'x','resource':'account:7'}"},
     {QUERY_FREEZE_RESOURCE, "{'resource':'account:7'}"},
     {QUERY_FREEZE_TXN, "{'xid':'x','after':'a','limit':3}"},
