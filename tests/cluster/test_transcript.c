@@ -50,7 +50,16 @@ static const char *url;
 
 #define STEP          "{'actionUrl':'$U','compensateUrl':'$U'}"
 #define STEP_AFTER(n) "{'actionUrl':'$U','compensateUrl':'$U','after':[" n "]}"
-#define BRANCH(name)  "{'branch':'" name "','confirmUrl':'$U','cancelUrl':'$U'}"
+#define STEP_LATER    "{'actionUrl':'$U','compensateUrl':'$U','acknowledgeMs':600000}"
+#define ACKNOWLEDGE(outcome)                                                                                 \
+    {                                                                                                        \
+        "/transaction/acknowledge", "{'xid':'$X','branch':'02','outcome':'" outcome "'}", "@02=ACCEPTED"     \
+    }
+#define RESUME(move)                                                                                         \
+    {                                                                                                        \
+        "/transaction/resume", "{'xid':'$X','move':'" move "','by':'ann','reason':'looked'}", "@SUSPENDED"   \
+    }
+#define BRANCH(name) "{'branch':'" name "','confirmUrl':'$U','cancelUrl':'$U'}"
 #define BEGIN(mode, more)                                                                                    \
     {                                                                                                        \
         "/transaction/begin",                                                                                \
@@ -160,6 +169,58 @@ static const struct transcript transcripts[] = {
      .effects = 5,
      .before = {"01 action < 03 compensate", "03 compensate < 02 compensate",
                 "03 compensate < 01 compensate"}},
+    {.name = "saga-that-denies", /* it did, and says it did not when it is asked again */
+     .asks = {SAGA("", STEP "," STEP)},
+     .rules = {{.call = "02 action", .status = 200, .times = 1}, {.call = "02 action", .status = 409}},
+     .points = {"02 action"},
+     .end = "ROLLED_BACK",
+     .positions = "SS SF",
+     .order = "01 action, 02 action, 02 compensate, 01 compensate"},
+    {.name = "async-accepted",
+     .asks = {SAGA("", STEP "," STEP_LATER "," STEP)},
+     .rules = {{.call = "02 action", .status = 202}},
+     .points = {"01 action", "02 action", "@02=ACCEPTED"},
+     .then = {ACKNOWLEDGE("success")},
+     .end = "COMMITTED",
+     .positions = "PS PS PS",
+     .order = "01 action, 02 action, 03 action"},
+    {.name = "async-acknowledged",
+     .asks = {SAGA("", STEP "," STEP_LATER "," STEP), ACKNOWLEDGE("success")},
+     .rules = {{.call = "02 action", .status = 202}},
+     .points = {"03 action"},
+     .end = "COMMITTED",
+     .positions = "PS PS PS",
+     .order = "01 action, 02 action, 03 action"},
+    {.name = "async-refused",
+     .asks = {SAGA("", STEP "," STEP_LATER), ACKNOWLEDGE("failure")},
+     .rules = {{.call = "02 action", .status = 202}},
+     .points = {"@SUSPENDED"},
+     .then = {RESUME("back")},
+     .end = "ROLLED_BACK",
+     .positions = "SS SF",
+     .order = "01 action, 02 action, 02 compensate, 01 compensate"},
+    {.name = "async-turned-back",
+     .asks = {SAGA("", STEP "," STEP_LATER), ACKNOWLEDGE("failure"), RESUME("back")},
+     .rules = {{.call = "02 action", .status = 202}},
+     .points = {"02 compensate", "01 compensate"},
+     .end = "ROLLED_BACK",
+     .positions = "SS SF",
+     .order = "01 action, 02 action, 02 compensate, 01 compensate"},
+    {.name = "async-by-policy",
+     .asks = {SAGA(",'onFailure':'compensate'", STEP "," STEP_LATER), ACKNOWLEDGE("failure")},
+     .rules = {{.call = "02 action", .status = 202}},
+     .points = {"02 compensate"},
+     .end = "ROLLED_BACK",
+     .positions = "SS SF",
+     .order = "01 action, 02 action, 02 compensate, 01 compensate"},
+    {.name = "async-once-more",
+     .asks = {SAGA("", STEP "," STEP_LATER), ACKNOWLEDGE("failure")},
+     .rules = {{.call = "02 action", .status = 202}},
+     .points = {"@SUSPENDED"},
+     .then = {RESUME("retry"), ACKNOWLEDGE("success")},
+     .end = "COMMITTED",
+     .positions = "PS PS",
+     .order = "01 action, 02 action"},
 };
 
 /* ---- asking ---- */
