@@ -104,11 +104,14 @@ void bench_print(const struct bench_options *o, const char *what, const struct b
 /* ---- command line ---- */
 
 static const char usage[] =
-    "usage: assent-bench http|native|tso|txn|failover|idle|all [options]\n"
+    "usage: assent-bench http|native|tso|txn|backlog|listing|failover|idle|all [options]\n"
     "  http      HTTP/1.1 keep-alive load on --endpoints (HTTP addresses)\n"
     "  native    pipelined commands on --endpoints (native addresses)\n"
     "  tso       strict timestamps through libassent on --endpoints (native addresses)\n"
     "  txn       whole transactions of --op against a participant, on a cluster of our own\n"
+    "  backlog   --transactions due at once for a participant that is down, and then back; others beside "
+    "them\n"
+    "  listing   pages by status among --transactions finished ones\n"
     "  failover  start a cluster, kill -9 its leader --kills times, time to the first write elsewhere\n"
     "  idle      start a cluster, resident memory of its nodes after --duration of silence\n"
     "  all       start a cluster and print the table of figures with targets, --runs each\n"
@@ -122,6 +125,7 @@ static const char usage[] =
     "  --count N          timestamps per call (tso); default 1\n"
     "  --duration S       seconds measured, default 5\n"
     "  --warmup S         seconds before that, default 1\n"
+    "  --transactions N   backlog 100000, listing 1000000; txn: end after so many\n"
     "  --kills N          default 20\n"
     "  --runs N           default 3\n"
     "  --assentd PATH     program of local clusters; default: beside this one in the build directory\n"
@@ -138,6 +142,7 @@ enum {
     OPT_DURATION,
     OPT_WARMUP,
     OPT_KILLS,
+    OPT_TRANSACTIONS,
     OPT_RUNS,
     OPT_ASSENTD,
     OPT_KEEP,
@@ -155,6 +160,7 @@ static const struct option options[] = {
     {"count", required_argument, NULL, OPT_COUNT},
     {"duration", required_argument, NULL, OPT_DURATION},
     {"warmup", required_argument, NULL, OPT_WARMUP},
+    {"transactions", required_argument, NULL, OPT_TRANSACTIONS},
     {"kills", required_argument, NULL, OPT_KILLS},
     {"runs", required_argument, NULL, OPT_RUNS},
     {"assentd", required_argument, NULL, OPT_ASSENTD},
@@ -204,6 +210,9 @@ static void parse(struct bench_options *o, int argc, char **argv)
             break;
         case OPT_WARMUP:
             o->warmup_seconds = number("warmup", optarg, 0, BENCH_SECONDS_MAX);
+            break;
+        case OPT_TRANSACTIONS:
+            o->transactions = (uint32_t)number("transactions", optarg, 1, 1e8);
             break;
         case OPT_KILLS:
             o->kills = (uint32_t)number("kills", optarg, 1, BENCH_KILLS_MAX);
@@ -264,6 +273,41 @@ static int run_txn(struct bench_options *o)
     return t.r.errors == 0 && t.entries <= bench_txn_entries_max(o->op) ? 0 : 1;
 }
 
+static int run_backlog(struct bench_options *o)
+{
+    static struct backlog_result b;
+    struct bench_cluster *c = cluster_start(o);
+    o->transactions = o->transactions != 0 ? o->transactions : 100000;
+    bench_backlog(o, c, &b);
+    bench_print(o, "beside it, down", &b.beside_down);
+    bench_print(o, "beside it, back", &b.beside_back);
+    printf(o->json
+               ? "{\"bench\":\"backlog\",\"transactions\":%u,\"acceptedPerSecond\":%.0f,\"workedOffS\":%.1f,"
+                 "\"residentBytes\":%llu,\"anonymousBytes\":%llu,\"left\":%llu}\n"
+               : "backlog of %u: accepted at %.0f/s, worked off %.1f s after the participant's return; "
+                 "leader %llu "
+                 "bytes resident, %llu of them not mapped from files; %llu left\n",
+           o->transactions, b.accepted_per_second, b.worked_off_s, (unsigned long long)b.resident,
+           (unsigned long long)b.anonymous, (unsigned long long)b.left);
+    cluster_stop(c);
+    return b.left == 0 && b.beside_down.errors + b.beside_back.errors == 0 ? 0 : 1;
+}
+
+static int run_listing(struct bench_options *o)
+{
+    static struct txn_result filled;
+    double worst_ms;
+    struct bench_cluster *c = cluster_start(o);
+    o->transactions = o->transactions != 0 ? o->transactions : 1000000;
+    double ms = bench_listing(o, c, &filled, &worst_ms);
+    printf(o->json ? "{\"bench\":\"listing\",\"transactions\":%u,\"pageMs\":%.3f,\"worstMs\":%.3f,"
+                     "\"filledPerSecond\":%.0f}\n"
+                   : "listing among %u finished: %.3f ms a page, %.3f ms the worst; filled at %.0f/s\n",
+           o->transactions, ms, worst_ms, filled.r.per_second);
+    cluster_stop(c);
+    return ms > 0 ? 0 : 1;
+}
+
 static int run_failover(const struct bench_options *o)
 {
     static struct bench_result r;
@@ -307,6 +351,10 @@ int main(int argc, char **argv)
         run_load(&o, command, true, bench_tso);
     } else if (strcmp(command, "txn") == 0) {
         rc = run_txn(&o);
+    } else if (strcmp(command, "backlog") == 0) {
+        rc = run_backlog(&o);
+    } else if (strcmp(command, "listing") == 0) {
+        rc = run_listing(&o);
     } else if (strcmp(command, "failover") == 0) {
         rc = run_failover(&o);
     } else if (strcmp(command, "idle") == 0) {

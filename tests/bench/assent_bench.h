@@ -20,6 +20,7 @@ struct bench_options {
     const char *op;        /* of http and native */
     const char *assentd;   /* program of local clusters */
     uint32_t connections, pipeline, count, kills, runs;
+    uint32_t transactions; /* of txn: end after so many, 0: by time; of backlog and listing: how many */
     double seconds, warmup_seconds;
     bool json;
     bool spread; /* use the endpoints as they are, do not look for the leader */
@@ -137,6 +138,21 @@ void bench_txn(const struct bench_options *o, struct bench_cluster *c, struct pa
 void bench_txn_print(const struct bench_options *o, const struct txn_result *t);
 /* Entries that a transaction of this kind may cost at most when 64 clients share them. */
 double bench_txn_entries_max(const char *op);
+
+/* Transactions that wait for a participant which is down, due all the time, and others beside them. */
+struct backlog_result {
+    double accepted_per_second;
+    double worked_off_s;                          /* from the participant's return to the last one's end */
+    struct bench_result beside_down, beside_back; /* the others, while it is down and after it came back */
+    uint64_t resident, anonymous;                 /* of the leader at its largest */
+    uint64_t left;                                /* not finished when patience ended */
+};
+/* `o->transactions` of them. */
+void bench_backlog(const struct bench_options *o, struct bench_cluster *c, struct backlog_result *out);
+/* Median time of a page by status among `o->transactions` finished ones, the slower of two statuses: of all
+ * of them, of none. */
+double bench_listing(const struct bench_options *o, struct bench_cluster *c, struct txn_result *filled,
+                     double *worst_ms);
 
 /* ---- the peer: three etcd members on free loopback ports, when the program is installed ---- */
 

@@ -227,6 +227,40 @@ static bool run_txn_rows(const struct bench_options *o, struct bench_cluster *c)
     return good;
 }
 
+/* Once each, on clusters of their own: what they leave behind would be in the other figures. */
+static bool run_backlog_rows(const struct bench_options *o)
+{
+    static struct backlog_result b;
+    struct bench_options load = *o;
+    char what[64];
+    load.transactions = o->transactions != 0 ? o->transactions : 100000;
+    struct bench_cluster *c = cluster_start(o);
+    bench_backlog(&load, c, &b);
+    cluster_stop(c);
+    bool good = true;
+    snprintf(what, sizeof what, "beside %u due, participant down", load.transactions);
+    good &= print_row(o, what, value_of(&b.beside_down, P99_MS), 200, true, "ms p99", b.beside_down.errors);
+    good &= print_row(o, "the same, it is back", value_of(&b.beside_back, P99_MS), 200, true, "ms p99",
+                      b.beside_back.errors);
+    good &= print_row(o, "the backlog is worked off", b.worked_off_s, 60, true, "s", b.left);
+    good &= print_row(o, "leader meanwhile, not of files", (double)b.anonymous / 1e6, 200, true, "MB", 0);
+    return good;
+}
+
+static bool run_listing_rows(const struct bench_options *o)
+{
+    static struct txn_result filled;
+    struct bench_options load = *o;
+    char what[64];
+    double worst_ms;
+    load.transactions = o->transactions != 0 ? o->transactions : 1000000;
+    struct bench_cluster *c = cluster_start(o);
+    double ms = bench_listing(&load, c, &filled, &worst_ms);
+    cluster_stop(c);
+    snprintf(what, sizeof what, "page by status of %u", load.transactions);
+    return print_row(o, what, ms, 50, true, "ms p50", filled.r.errors);
+}
+
 /* The same load on the peer; figures to stand beside ours, without a target. */
 static void print_peer(const struct bench_options *o)
 {
@@ -300,6 +334,12 @@ bool bench_all(const struct bench_options *o)
         good &= print_row(o, "idle node, resident", (double)idle / 1e6, 30, true, "MB", 0);
     }
     cluster_stop(c);
+    if (!bench_stopped()) {
+        good &= run_backlog_rows(o);
+    }
+    if (!bench_stopped()) {
+        good &= run_listing_rows(o);
+    }
     print_peer(o);
     return good;
 }
