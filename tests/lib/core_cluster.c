@@ -58,7 +58,7 @@ struct node {
     bool cut[CLUSTER_NODES_MAX + 1]; /* cut[to]: what we send there is lost */
 };
 
-enum event_kind { EV_TICK, EV_MESSAGE, EV_DISK, EV_FETCHED, EV_INSTALLED, EV_DUMPED };
+enum event_kind { EV_TICK, EV_MESSAGE, EV_DISK, EV_FETCHED, EV_INSTALLED, EV_DUMPED, EV_CALL };
 
 struct event {
     uint64_t at_us, seq;
@@ -66,6 +66,9 @@ struct event {
     uint32_t node, boot;
     struct message *message;
     struct snapshot_manifest manifest;
+    cluster_call_fn call; /* of CALL */
+    void *data;
+    uint64_t arg;
 };
 
 struct committed {
@@ -97,6 +100,7 @@ struct cluster {
     int member_status;
     uint64_t messages[16];
     struct assent_bytes bootstrap;
+    uint64_t trace;
     bool failed;
     char failure[512];
 };
@@ -113,6 +117,16 @@ static void fail(struct cluster *c, const char *format, ...)
     va_start(args, format);
     vsnprintf(c->failure, sizeof c->failure, format, args);
     va_end(args);
+}
+
+void cluster_fail(struct cluster *c, const char *format, ...)
+{
+    char text[sizeof c->failure];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    fail(c, "%s", text);
 }
 
 const char *cluster_failure(const struct cluster *c)
@@ -251,6 +265,25 @@ static void message_free(struct message *m)
         manifest_free(&m->raft.manifest);
     }
     free(m);
+}
+
+void cluster_at(struct cluster *c, uint64_t after_us, cluster_call_fn fn, void *data, uint64_t arg)
+{
+    struct node nobody = {.id = 0};
+    struct event *e = schedule(c, after_us, EV_CALL, &nobody);
+    e->call = fn;
+    e->data = data;
+    e->arg = arg;
+}
+
+uint64_t cluster_now_us(const struct cluster *c)
+{
+    return c->now_us;
+}
+
+uint64_t cluster_trace(const struct cluster *c)
+{
+    return c->trace;
 }
 
 static void event_free(struct event *e)
@@ -516,12 +549,19 @@ static void io_apply(void *data, struct entry *const *entries, uint32_t count)
         n->hash = mix(n->hash ^ e->index ^ (e->term << 40) ^ ((uint64_t)e->crc << 8) ^ e->type);
         check_committed(n->cluster, n, e);
     }
+    const struct cluster_app *app = n->cluster->o.app;
+    if (app != NULL && app->apply != NULL) {
+        app->apply(app->data, n->id, entries, count);
+    }
 }
 
 static bool io_admit(void *data, const struct entry *entry)
 {
     const struct node *n = data;
     const struct cluster *c = n->cluster;
+    if (c->o.app != NULL && c->o.app->admit != NULL && !c->o.app->admit(c->o.app->data, n->id, entry)) {
+        return false;
+    }
     return c->refused == 0 || c->refused == n->id || c->accepts == n->id ||
            entry->term >= c->leaders_capacity || c->leaders[entry->term] / 1000 != c->refused;
 }
@@ -550,10 +590,12 @@ static void check_leader(struct cluster *c, struct node *n, uint64_t term)
 static void io_role(void *data, enum raftlog_role role, uint64_t term, uint64_t leader, bool ready)
 {
     struct node *n = data;
-    (void)leader;
-    (void)ready;
+    const struct cluster_app *app = n->cluster->o.app;
     if (role == RAFTLOG_LEADER) {
         check_leader(n->cluster, n, term);
+    }
+    if (app != NULL && app->role != NULL) {
+        app->role(app->data, n->id, role, term, leader, ready);
     }
     if (role == RAFTLOG_STOPPED) {
         fail(n->cluster, "node %u stopped", n->id);
@@ -572,6 +614,9 @@ static void io_read_done(void *data, uint64_t read_id, int status, uint64_t inde
         return;
     }
     r->done = true;
+    if (c->o.app != NULL && c->o.app->read_done != NULL) {
+        c->o.app->read_done(c->o.app->data, n->id, read_id, status);
+    }
     if (status != 0) {
         return;
     }
@@ -675,6 +720,9 @@ static void take_snapshot(struct cluster *c, struct node *n)
     m.size = 1;
     m.digest = n->hash;
     n->snapshot_asked = n->applied;
+    if (c->o.app != NULL && c->o.app->dump != NULL) {
+        c->o.app->dump(c->o.app->data, n->id, n->applied, n->disk.has_snapshot ? n->disk.snapshot.index : 0);
+    }
     struct event *e = schedule(c, between(c, 1000, 200000), EV_DUMPED, n);
     e->manifest = manifest_copy(&m);
 }
@@ -780,6 +828,9 @@ static void on_fetched(struct cluster *c, struct node *n, const struct snapshot_
         return; /* broken off; the next offer goes on */
     }
     if (source->disk.has_snapshot && source->disk.snapshot.index == m->index) {
+        if (c->o.app != NULL && c->o.app->fetched != NULL) {
+            c->o.app->fetched(c->o.app->data, n->id, from, m->index);
+        }
         (void)core_staged(n->core, c->now_us / 1000, m->index, m->term);
     } else {
         (void)core_unstaged(n->core, c->now_us / 1000, m->index, m->term);
@@ -790,11 +841,19 @@ static void on_installed(struct cluster *c, struct node *n, const struct snapsho
 {
     n->applied = m->index;
     n->hash = m->digest;
+    if (c->o.app != NULL && c->o.app->restore != NULL) {
+        c->o.app->restore(c->o.app->data, n->id, m->index);
+    }
     (void)core_installed(n->core, c->now_us / 1000, m);
 }
 
 static void happen(struct cluster *c, struct event *e)
 {
+    c->trace = mix(c->trace ^ e->at_us ^ ((uint64_t)e->kind << 56) ^ ((uint64_t)e->node << 48));
+    if (e->kind == EV_CALL) {
+        e->call(e->data, e->arg);
+        return;
+    }
     struct node *n = node_of(c, e->node);
     uint64_t now_ms = c->now_us / 1000;
     if (n->core == NULL || (e->kind != EV_MESSAGE && e->boot != n->boot)) {
@@ -824,6 +883,8 @@ static void happen(struct cluster *c, struct event *e)
     case EV_DUMPED:
         on_dumped(c, n, &e->manifest);
         break;
+    case EV_CALL:
+        break; /* above */
     }
     after(c, n);
 }
@@ -1017,6 +1078,9 @@ void cluster_start(struct cluster *c, uint32_t id)
     int rv = core_new(&n->core, &config, &mine);
     assert(rv == 0);
     restore_application(n);
+    if (c->o.app != NULL && c->o.app->open != NULL) {
+        c->o.app->open(c->o.app->data, id, n->applied, n->clean);
+    }
     n->clean = false;
     n->snapshot_asked = d->has_snapshot ? d->snapshot.index : 0;
     n->fetching = false;
@@ -1056,11 +1120,19 @@ static void take_down(struct cluster *c, struct node *n, uint32_t survive)
     n->boot++;
 }
 
+static void app_close(struct cluster *c, struct node *n, bool clean)
+{
+    if (c->o.app != NULL && c->o.app->close != NULL) {
+        c->o.app->close(c->o.app->data, n->id, clean);
+    }
+}
+
 void cluster_crash(struct cluster *c, uint32_t id)
 {
     struct node *n = node_of(c, id);
     if (n->core != NULL) {
         take_down(c, n, (uint32_t)cluster_random(c, n->disk.queued + 1));
+        app_close(c, n, false);
     }
 }
 
@@ -1074,6 +1146,7 @@ void cluster_stop(struct cluster *c, uint32_t id)
     core_status(n->core, &s);
     take_down(c, n, n->disk.queued);
     n->clean = !s.installing;
+    app_close(c, n, n->clean);
 }
 
 bool cluster_up(const struct cluster *c, uint32_t id)
@@ -1159,6 +1232,17 @@ int cluster_submit(struct cluster *c, uint32_t id, uint32_t count)
     int rv = core_submit(n->core, c->now_us / 1000, entries, count, &first);
     for (uint32_t i = 0; i < count && rv != 0; i++) {
         entry_unref(entries[i]);
+    }
+    after(c, n);
+    return rv;
+}
+
+int cluster_submit_entry(struct cluster *c, uint32_t id, struct entry *entry, uint64_t *index)
+{
+    struct node *n = node_of(c, id);
+    int rv = n->core == NULL ? ASSENT_UNREACHABLE : core_submit(n->core, c->now_us / 1000, &entry, 1, index);
+    if (rv != 0) {
+        entry_unref(entry);
     }
     after(c, n);
     return rv;

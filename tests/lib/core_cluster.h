@@ -13,7 +13,28 @@
 
 #define CLUSTER_NODES_MAX 9
 
+/* An application beside the chain of hashes every node keeps.  Each callback may be NULL.  Nodes hold what
+ * `open` made until `close`. */
+struct cluster_app {
+    void *data;
+    /* The node starts and holds everything up to `applied`: as it was left (`kept`), or from its own snapshot
+     * of that index (0: none). */
+    void (*open)(void *data, uint32_t node, uint64_t applied, bool kept);
+    void (*close)(void *data, uint32_t node, bool clean);
+    void (*apply)(void *data, uint32_t node, struct entry *const *entries, uint32_t n);
+    /* Keep the state as it is now as the node's snapshot of `index`; forget its snapshots before `forget`. */
+    void (*dump)(void *data, uint32_t node, uint64_t index, uint64_t forget);
+    /* The node has fetched `from`'s snapshot of `index`; later: take it as the state. */
+    void (*fetched)(void *data, uint32_t node, uint32_t from, uint64_t index);
+    void (*restore)(void *data, uint32_t node, uint64_t index);
+    void (*role)(void *data, uint32_t node, enum raftlog_role role, uint64_t term, uint64_t leader,
+                 bool ready);
+    bool (*admit)(void *data, uint32_t node, const struct entry *entry);
+    void (*read_done)(void *data, uint32_t node, uint64_t read, int status);
+};
+
 struct cluster_options {
+    const struct cluster_app *app; /* NULL: none; borrowed */
     uint64_t seed;
     uint32_t nodes;  /* servers that exist */
     uint32_t voters; /* the first so many are bootstrapped as voters, the others wait to be added */
@@ -77,7 +98,18 @@ void cluster_run(struct cluster *c, uint64_t ms);
 /* Run until `done` holds or `ms` have passed; false: it never held. */
 bool cluster_run_until(struct cluster *c, bool (*done)(struct cluster *c, void *arg), void *arg, uint64_t ms);
 
+/* Call `fn` after so many microseconds, whatever happens to nodes meanwhile. */
+typedef void (*cluster_call_fn)(void *data, uint64_t arg);
+void cluster_at(struct cluster *c, uint64_t after_us, cluster_call_fn fn, void *data, uint64_t arg);
+uint64_t cluster_now_us(const struct cluster *c);
+/* Fail the run, as an oracle does. */
+void cluster_fail(struct cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A hash of every event so far: equal runs have equal ones. */
+uint64_t cluster_trace(const struct cluster *c);
+
 /* ---- clients */
+/* Submit one entry (taken); `*index` on success.  As core_submit(). */
+int cluster_submit_entry(struct cluster *c, uint32_t id, struct entry *entry, uint64_t *index);
 /* Submit n commands of random content at a node; as core_submit(). */
 int cluster_submit(struct cluster *c, uint32_t id, uint32_t n);
 /* Begin a read; the oracle checks its index when it ends. As core_read(). */

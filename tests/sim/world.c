@@ -1,0 +1,259 @@
+/* One run: knobs from the seed, faults for a while, then healing until everything is done. */
+#include "world.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static uint64_t mix(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+uint64_t world_random(struct world *w, enum stream stream, uint64_t n)
+{
+    w->streams[stream]++;
+    return n == 0 ? 0 : mix(w->streams[stream] ^ mix(w->knobs.seed * 16 + (uint64_t)stream)) % n;
+}
+
+bool world_chance(struct world *w, enum stream stream, uint32_t per_thousand)
+{
+    return per_thousand > 0 && world_random(w, stream, 1000) < per_thousand;
+}
+
+/* ---- knobs ---- */
+
+void knobs_draw(struct knobs *k, uint64_t seed)
+{
+    uint64_t at = mix(seed ^ UINT64_C(0x51a));
+#define DRAW(n) ((uint32_t)((at = mix(at)) % (n)))
+#define HALF    (DRAW(2) == 0)
+    *k = (struct knobs){.seed = seed, .nodes = DRAW(4) == 0 ? 5 : 3, .chaos_ms = 20000, .heal_ms = 180000};
+    k->members = DRAW(4) == 0;
+    k->voters = k->members ? 3 : k->nodes;
+    k->nodes = k->members ? 5 : k->nodes;
+    k->clients = 1 + DRAW(6);
+    k->participants = 1 + DRAW(3);
+    k->think_us_max = 20000 + DRAW(10) * 100000;
+    k->crashes = HALF;
+    k->partitions = HALF;
+    k->freezes = HALF;
+    k->clocks = HALF;
+    k->snapshots = HALF;
+    k->outages = HALF;
+    k->drop = HALF ? 10 + DRAW(150) : 0;
+    k->duplicate = HALF ? DRAW(100) : 0;
+    k->stale = HALF ? DRAW(60) : 0;
+    k->reply_lost = HALF ? DRAW(200) : 0;
+    k->late = HALF ? DRAW(100) : 0;
+    k->refuse = HALF ? DRAW(200) : 0;
+    k->error = HALF ? DRAW(200) : 0;
+    k->ongoing = HALF ? DRAW(100) : 0;
+    k->twice = HALF ? DRAW(200) : 0;
+    k->report_lazy_ms = HALF ? DRAW(20) : 0;
+#undef DRAW
+#undef HALF
+}
+
+void knobs_print(const struct knobs *k)
+{
+    fprintf(
+        stderr,
+        "seed %" PRIu64
+        ": %u nodes (%u voters), %u clients, %u participants, think %u us; crashes %d partitions %d "
+        "freezes %d clocks %d members %d snapshots %d; drop %u duplicate %u stale %u; reply lost %u late %u "
+        "refuse %u error %u ongoing %u twice %u outages %d; guards off %#x\n",
+        k->seed, k->nodes, k->voters, k->clients, k->participants, k->think_us_max, k->crashes, k->partitions,
+        k->freezes, k->clocks, k->members, k->snapshots, k->drop, k->duplicate, k->stale, k->reply_lost,
+        k->late, k->refuse, k->error, k->ongoing, k->twice, k->outages, k->guards_off);
+}
+
+/* ---- faults ---- */
+
+static uint32_t some_node(struct world *w)
+{
+    return 1 + (uint32_t)world_random(w, STREAM_FAULT, w->knobs.nodes);
+}
+
+static void fault_crash(struct world *w)
+{
+    uint32_t node = some_node(w);
+    if (!cluster_up(w->cluster, node))
+        cluster_start(w->cluster, node);
+    else if (world_random(w, STREAM_FAULT, 4) == 0)
+        cluster_stop(w->cluster, node);
+    else if (world_random(w, STREAM_FAULT, 10) == 0)
+        for (uint32_t i = 1; i <= w->knobs.nodes; i++) /* the power of all */
+            cluster_crash(w->cluster, i);
+    else
+        cluster_crash(w->cluster, node);
+}
+
+static void fault_partition(struct world *w)
+{
+    switch (world_random(w, STREAM_FAULT, 4)) {
+    case 0:
+        cluster_isolate(w->cluster, some_node(w), true);
+        break;
+    case 1:
+        cluster_cut(w->cluster, some_node(w), some_node(w), true);
+        break;
+    default:
+        cluster_heal(w->cluster);
+    }
+}
+
+static void fault_freeze(struct world *w)
+{
+    cluster_freeze_disk(w->cluster, some_node(w), world_random(w, STREAM_FAULT, 2) == 0);
+}
+
+static void fault_clock(struct world *w)
+{
+    struct sim_node *n = &w->nodes[some_node(w)];
+    n->clock_offset_us = (int64_t)world_random(w, STREAM_FAULT, 2000000) - 1000000;
+    n->drift_ppm = (int64_t)world_random(w, STREAM_FAULT, 1000) - 500;
+}
+
+static void fault_member(struct world *w)
+{
+    static const enum raftlog_change changes[] = {RAFTLOG_ADD,    RAFTLOG_PROMOTE, RAFTLOG_PROMOTE,
+                                                  RAFTLOG_DEMOTE, RAFTLOG_REMOVE,  RAFTLOG_TRANSFER};
+    uint32_t leader = cluster_leader(w->cluster);
+    if (leader != 0)
+        (void)cluster_member(w->cluster, leader, changes[world_random(w, STREAM_FAULT, 6)], some_node(w));
+}
+
+static void fault_outage(struct world *w)
+{
+    uint32_t which = (uint32_t)world_random(w, STREAM_FAULT, w->knobs.participants);
+    participants_outage(w, which, !participants_away(w, which));
+}
+
+static void random_fault(struct world *w)
+{
+    const struct knobs *k = &w->knobs;
+    const struct {
+        bool on;
+        void (*apply)(struct world *w);
+    } faults[] = {
+        {k->crashes, fault_crash}, {k->partitions, fault_partition}, {k->freezes, fault_freeze},
+        {k->clocks, fault_clock},  {k->members, fault_member},       {k->outages, fault_outage},
+    };
+    uint32_t i = (uint32_t)world_random(w, STREAM_FAULT, sizeof faults / sizeof faults[0]);
+    if (!faults[i].on)
+        return;
+    faults[i].apply(w);
+    w->faults++;
+}
+
+static void heal(struct world *w)
+{
+    w->chaos = false;
+    cluster_chaos(w->cluster, false);
+    cluster_heal(w->cluster);
+    for (uint32_t i = 0; i < WORLD_PARTICIPANTS_MAX; i++)
+        participants_outage(w, i, false);
+    for (uint32_t i = 1; i <= w->knobs.nodes; i++) {
+        w->nodes[i].clock_offset_us = 0;
+        w->nodes[i].drift_ppm = 0;
+        cluster_freeze_disk(w->cluster, i, false);
+        if (!cluster_up(w->cluster, i))
+            cluster_start(w->cluster, i);
+    }
+}
+
+/* ---- a run ---- */
+
+static bool done(struct cluster *c, void *arg)
+{
+    struct world *w = arg;
+    uint32_t leader = cluster_leader(c);
+    return clients_finished(w) && oracle_unfinished(w) == 0 && leader != 0 &&
+           cluster_applied_everywhere(c) >= cluster_status(c, leader).last_index;
+}
+
+static const char *run(struct world *w, struct world_report *report)
+{
+    struct cluster *c = w->cluster;
+    cluster_start_all(c);
+    clients_start(w);
+    w->chaos = true;
+    cluster_chaos(c, true);
+    uint64_t until = cluster_now_ms(c) + w->knobs.chaos_ms;
+    while (cluster_now_ms(c) < until && cluster_failure(c) == NULL) {
+        cluster_run(c, 20 + world_random(w, STREAM_FAULT, 400));
+        random_fault(w);
+    }
+    if (cluster_failure(c) != NULL)
+        return cluster_failure(c);
+    heal(w);
+    bool finished = cluster_run_until(c, done, w, w->knobs.heal_ms);
+    if (cluster_failure(c) != NULL)
+        return cluster_failure(c);
+    if (!finished) {
+        report->stuck = true;
+        snprintf(w->why, sizeof w->why, "after healing %u transactions do not end%s", oracle_unfinished(w),
+                 clients_finished(w) ? "" : ", and clients wait");
+        return w->why;
+    }
+    const char *why = participants_judge(w);
+    return why != NULL ? why : clients_judge(w);
+}
+
+static void options(struct cluster_options *o, const struct knobs *k)
+{
+    cluster_options_init(o, k->nodes, k->seed);
+    o->voters = k->voters;
+    o->heartbeat_ms = 30;
+    o->election_ms = 300;
+    o->drop = k->drop;
+    o->duplicate = k->duplicate;
+    o->stale = k->stale;
+    o->snapshot_every = k->snapshots ? 20 + (uint32_t)(k->seed % 50) : 0;
+    o->trailing = (uint32_t)(k->seed % 5) * 8;
+    o->guards_off = k->guards_off;
+}
+
+const char *world_run(const struct knobs *k, struct world_report *report)
+{
+    static char sentence[1024];
+    struct world *w = calloc(1, sizeof *w);
+    struct cluster_options o;
+    if (w == NULL)
+        abort();
+    *report = (struct world_report){.stuck = false};
+    w->knobs = *k;
+    w->app = sim_nodes_app(w);
+    options(&o, k);
+    o.app = &w->app;
+    w->cluster = cluster_new(&o);
+    oracle_init(w);
+    participants_init(w);
+    clients_init(w);
+    sim_nodes_init(w);
+    const char *why = run(w, report);
+    if (why != NULL) {
+        snprintf(sentence, sizeof sentence, "%s", why);
+        why = sentence;
+    }
+    report->trace = cluster_trace(w->cluster);
+    report->virtual_ms = cluster_now_ms(w->cluster);
+    report->faults = w->faults;
+    report->leaders = w->leaders;
+    report->answers = w->answers;
+    for (uint32_t i = 1; i <= k->nodes; i++)
+        report->calls += w->nodes[i].calls;
+    oracle_report(w, report);
+    sim_nodes_close(w);
+    clients_close(w);
+    participants_close(w);
+    oracle_close(w);
+    cluster_close(w->cluster);
+    free(w);
+    return why;
+}
