@@ -84,9 +84,9 @@ struct decision {
 struct race {
     const char *name;
     json_t *(*make)(const char *xid, const char *branch); /* body of the first request */
-    const char *make_path;
+    const char *make_path; /* NULL: the forward decision itself is the first request */
     struct decision forward, back;
-    bool made_by_forward; /* the first request is the forward decision itself */
+    const char *did, *undid; /* operations that show how it ended; NULL: none does */
 };
 
 struct rival {
@@ -129,15 +129,32 @@ static json_t *saga(const char *xid, const char *branch)
     return json_pack("{s:s, s:[o]}", "xid", xid, "steps", step_of(branch, url));
 }
 
+static json_t *message(const char *xid, const char *branch)
+{
+    return json_pack("{s:s, s:i, s:[{s:s, s:s}]}", "xid", xid, "timeoutMs", 600000, "steps", "branch", branch,
+                     "actionUrl", url);
+}
+
+#define COMMIT                                                                                               \
+    {                                                                                                        \
+        "/transaction/commit", NULL                                                                          \
+    }
+#define ROLLBACK                                                                                             \
+    {                                                                                                        \
+        "/transaction/rollback", NULL                                                                        \
+    }
+
 static const struct race races[] = {
-    {"tcc",
-     two_phase,
-     "/transaction/begin",
-     {"/transaction/commit", NULL},
-     {"/transaction/rollback", NULL},
-     false},
-    {"xa", xa, "/transaction/begin", {"/transaction/commit", NULL}, {"/transaction/rollback", NULL}, false},
-    {"saga", saga, "/transaction/saga", {"/transaction/saga", NULL}, {"/transaction/rollback", NULL}, true},
+    {"tcc", two_phase, "/transaction/begin", COMMIT, ROLLBACK, "confirm", "cancel"},
+    {"xa", xa, "/transaction/begin", COMMIT, ROLLBACK, "confirm", "cancel"},
+    {"saga", saga, NULL, {"/transaction/saga", NULL}, ROLLBACK, "action", "compensate"},
+    {"message",
+     message,
+     "/transaction/message/prepare",
+     {"/transaction/message", NULL},
+     ROLLBACK,
+     "action",
+     NULL},
 };
 
 static json_t *decision_body(const struct decision *d, const char *xid)
@@ -164,21 +181,26 @@ static void check_answers(const struct rival *forward, const struct rival *back,
     }
 }
 
+static bool happened(const char *name)
+{
+    struct actor_call call;
+    return actor_call_get(name, &call) && call.effect;
+}
+
 static void race_once(const struct race *race, uint32_t round)
 {
     pthread_barrier_t start;
-    char xid[64], branch[32], did[48], undid[48];
-    struct actor_call call;
+    char xid[64], branch[32], call[64];
     snprintf(branch, sizeof(branch), "b%u", round);
     snprintf(xid, sizeof(xid), "race-%s-%s", race->name, branch);
-    if (!race->made_by_forward)
+    if (race->make_path != NULL)
         json_decref(cluster_must(&c, "POST", race->make_path, race->make(xid, branch)));
     pthread_barrier_init(&start, NULL, 2);
     struct rival forward = {.start = &start, .node = &c.nodes[round % 3], .path = race->forward.path},
                  back = {.start = &start,
                          .node = &c.nodes[(round + 1 + round / 3 % 2) % 3],
                          .path = race->back.path};
-    forward.body = race->made_by_forward ? race->make(xid, branch) : decision_body(&race->forward, xid);
+    forward.body = race->make_path == NULL ? race->make(xid, branch) : decision_body(&race->forward, xid);
     back.body = decision_body(&race->back, xid);
     assert_int_equal(pthread_create(&forward.thread, NULL, decide, &forward), 0);
     assert_int_equal(pthread_create(&back.thread, NULL, decide, &back), 0);
@@ -191,12 +213,12 @@ static void race_once(const struct race *race, uint32_t round)
     bool forward_won = strcmp(text(t, "status"), "COMMITTED") == 0;
     json_decref(t);
     check_answers(&forward, &back, forward_won);
-    bool steps = race->made_by_forward; /* what was done may have been taken back */
-    snprintf(did, sizeof(did), "%s %s", branch, steps ? "action" : "confirm");
-    snprintf(undid, sizeof(undid), "%s %s", branch, steps ? "compensate" : "cancel");
-    assert_int_equal(actor_call_get(undid, &call) && call.effect, !forward_won);
-    if (forward_won || !steps)
-        assert_int_equal(actor_call_get(did, &call) && call.effect, forward_won);
+    bool taken_back = race->make_path == NULL; /* what was done may have been, or not have begun */
+    snprintf(call, sizeof(call), "%s %s", branch, race->undid != NULL ? race->undid : "");
+    assert_int_equal(happened(call), race->undid != NULL && !forward_won);
+    snprintf(call, sizeof(call), "%s %s", branch, race->did != NULL ? race->did : "");
+    if (race->did != NULL && (forward_won || !taken_back))
+        assert_int_equal(happened(call), forward_won);
 }
 
 static void rivals_get_one_decision(void **state)

@@ -50,6 +50,7 @@ static const char *url;
 
 #define STEP          "{'actionUrl':'$U','compensateUrl':'$U'}"
 #define STEP_AFTER(n) "{'actionUrl':'$U','compensateUrl':'$U','after':[" n "]}"
+#define CALL          "{'actionUrl':'$U'}"
 #define STEP_LATER    "{'actionUrl':'$U','compensateUrl':'$U','acknowledgeMs':600000}"
 #define ACKNOWLEDGE(outcome)                                                                                 \
     {                                                                                                        \
@@ -58,6 +59,14 @@ static const char *url;
 #define RESUME(move)                                                                                         \
     {                                                                                                        \
         "/transaction/resume", "{'xid':'$X','move':'" move "','by':'ann','reason':'looked'}", "@SUSPENDED"   \
+    }
+#define PREPARE(more, steps)                                                                                 \
+    {                                                                                                        \
+        "/transaction/message/prepare", "{'xid':'$X','queryUrl':'$U'" more ",'steps':[" steps "]}", NULL     \
+    }
+#define SUBMIT                                                                                               \
+    {                                                                                                        \
+        "/transaction/message", "{'xid':'$X'}", NULL                                                         \
     }
 #define BRANCH(name) "{'branch':'" name "','confirmUrl':'$U','cancelUrl':'$U'}"
 #define BEGIN(mode, more)                                                                                    \
@@ -221,6 +230,43 @@ static const struct transcript transcripts[] = {
      .end = "COMMITTED",
      .positions = "PS PS",
      .order = "01 action, 02 action"},
+    {.name = "message",
+     .asks = {PREPARE(",'timeoutMs':600000", CALL "," CALL "," CALL), SUBMIT},
+     .rules = {{.call = "02 action", .status = 409, .times = 2}},
+     .points = {"01 action", "02 action", "03 action"},
+     .end = "COMMITTED",
+     .positions = "S S S",
+     .order = "01 action, 02 action, 03 action"},
+    {.name = "message-prepared",
+     .asks = {PREPARE(",'timeoutMs':600000", CALL)},
+     .points = {"@ACTIVE"},
+     .then = {SUBMIT},
+     .end = "COMMITTED",
+     .positions = "S",
+     .order = "01 action"},
+    {.name = "message-asked",
+     .asks = {PREPARE(",'timeoutMs':50", CALL "," CALL)},
+     .rules = {{.call = "00 query", .status = 425, .times = 1}},
+     .points = {"00 query", "01 action", "02 action"},
+     .end = "COMMITTED",
+     .positions = "S S",
+     .order = "00 query, 01 action, 02 action"},
+    {.name = "message-denied",
+     .asks = {PREPARE(",'timeoutMs':50", CALL "," CALL)},
+     .rules = {{.call = "00 query", .status = 409}},
+     .points = {"00 query"},
+     .end = "ROLLED_BACK",
+     .positions = "P P",
+     .order = ""},
+    {.name = "message-to-a-topic",
+     .asks = {{"/topics/$X", "{'url':'$Ua'}", NULL},
+              {"/topics/$X", "{'url':'$Ub'}", NULL},
+              {"/transaction/message",
+               "{'xid':'$X','concurrent':true,'steps':[{'actionUrl':'topic://$X'}," CALL "]}", NULL}},
+     .points = {"01-01 action", "01-02 action", "02 action"},
+     .end = "COMMITTED",
+     .positions = "S S S",
+     .effects = 3},
 };
 
 /* ---- asking ---- */
@@ -307,9 +353,11 @@ static const char *position(const json_t *branch)
     static const struct {
         const char *status, *action, *rows;
     } table[] = {
-        {"EXECUTED", "SUCCEEDED", "PS"},  {"COMPENSATED", "SUCCEEDED", "SS"}, {"COMPENSATED", "FAILED", "SF"},
-        {"COMPENSATED", "UNKNOWN", "SP"}, {"REGISTERED", "UNKNOWN", "PP"},    {"CONFIRMED", "", "PS"},
-        {"CANCELLED", "", "SP"},
+        {"EXECUTED", "SUCCEEDED", "PS"}, {"COMPENSATED", "SUCCEEDED", "SS"},
+        {"COMPENSATED", "FAILED", "SF"}, {"COMPENSATED", "UNKNOWN", "SP"},
+        {"REGISTERED", "UNKNOWN", "PP"}, {"CONFIRMED", "", "PS"},
+        {"CANCELLED", "", "SP"},         {"EXECUTED", "", "S"},
+        {"REGISTERED", "", "P"},
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
         if (strcmp(table[i].status, status) == 0 && strcmp(table[i].action, action) == 0)
