@@ -4,6 +4,8 @@
 #include <string.h>
 
 #define RETRY_CAP_MS 1000 /* so that nobody who looks on must wait for a long back-off */
+#define SOON_MS      300  /* a prepared message of this age is asked for: its sender is dead */
+#define PATIENCE_MS  2000 /* likewise, when its sender lives a little longer */
 #define PIECES       2
 
 /* ---- transfers ---- */
@@ -70,6 +72,49 @@ static bool transfer_saga(struct stage *s)
                                   RETRY_CAP_MS, "steps",
                                   money_step(s, "debit", "bank-a", "alice", -s->o.amount),
                                   money_step(s, "credit", "bank-b", "bob", s->o.amount)));
+}
+
+/* A message to bank B about what bank A does in its own local transaction; bank A is asked if nothing is
+ * heard. */
+static bool message_prepare(struct stage *s, int timeout_ms)
+{
+    char query[96], action[96];
+    snprintf(query, sizeof(query), "%s/query", stage_peer(s, "bank-a")->url);
+    snprintf(action, sizeof(action), "%s/action", stage_peer(s, "bank-b")->url);
+    return stage_submit(s, "/transaction/message/prepare",
+                        json_pack("{s:s, s:i, s:i, s:s, s:[{s:s, s:s, s:{s:s, s:I}}]}", "businessType",
+                                  "transfer", "timeoutMs", timeout_ms, "retryCapMs", RETRY_CAP_MS, "queryUrl",
+                                  query, "steps", "branch", "credit", "actionUrl", action, "payload",
+                                  "account", "bob", "amount", (json_int_t)s->o.amount));
+}
+
+/* Bank A's local transaction: the debit and the guard row that says the message is to be sent. */
+static bool message_local(struct stage *s, char *error)
+{
+    return stage_peer_post(stage_peer(s, "bank-a"), "/action",
+                           json_pack("{s:s, s:s, s:s, s:I}", "xid", s->xid, "branch", "00", "account",
+                                     "alice", "amount", (json_int_t)-s->o.amount),
+                           error);
+}
+
+static bool transfer_message(struct stage *s)
+{
+    char error[STAGE_ERROR_MAX];
+    if (!message_prepare(s, SOON_MS))
+        return false;
+    say(s, "the sender dies before its local transaction; nothing is submitted, so bank-a will be asked");
+    json_t *t = stage_wait(s, s->xid, "ROLLED_BACK");
+    bool denied = t != NULL;
+    json_decref(t);
+    if (!claim(s, denied, "bank-a says no, the message is ROLLED_BACK and nothing was sent") ||
+        !claim(s, !message_local(s, error), "and a debit that comes late is refused: %s", error) ||
+        !message_prepare(s, PATIENCE_MS))
+        return false;
+    bool ok = message_local(s, error);
+    claim(s, ok, "bank-a takes %.2f from alice in a local transaction of its own%s%s",
+          (double)s->o.amount / 100, ok ? "" : ": ", ok ? "" : error);
+    say(s, "the sender dies before it submits; bank-a will be asked, and say yes");
+    return ok;
 }
 
 /* ---- orders ---- */
@@ -143,6 +188,14 @@ static const struct play plays[] = {
      .held = "bank-b",
      .end = "COMMITTED",
      .effects = {"bank-a debit action", "bank-b credit action"},
+     .changes = TRANSFER},
+    {.name = "transfer-message",
+     .what = "message: the sender debits in its own transaction and dies; the credit follows all the same",
+     .peers = {BANK_A, BANK_B("action")},
+     .act = transfer_message,
+     .held = "bank-b",
+     .end = "COMMITTED",
+     .effects = {"bank-a 00 action", "bank-b credit action"},
      .changes = TRANSFER},
     {.name = "order",
      .what =

@@ -116,6 +116,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         DEMO("transfer"),
         DEMO("transfer-saga"),
+        DEMO("transfer-message"),
         DEMO("order"),
         DEMO("failing-step"),
         DEMO("participant-down"),
