@@ -16,8 +16,9 @@
 #include "assent/error.h"
 #include "assent/limits.h"
 
-#define EASY_POOL          64   /* idle handles kept for the next call */
-#define CONNECTIONS_KEPT   512L /* idle connections kept alive, all hosts together */
+#define EASY_POOL          64    /* idle handles kept for the next call */
+#define RECEIVE_BYTES      4096L /* of each call under way; answers are short */
+#define CONNECTIONS_KEPT   512L  /* idle connections kept alive, all hosts together */
 #define CONNECT_TIMEOUT_MS 3000L
 #define REDIRECTS_SAME_MAX 5L
 #define REDIRECTS_ANY_MAX  10L
@@ -49,20 +50,24 @@ struct watch {
 
 /* ---- libcurl asks, uv answers ---- */
 
+static void request_free(struct caller_call *call)
+{
+    free(call->request);
+    call->request = NULL;
+}
+
 static void call_end(struct caller_call *call)
 {
     struct caller *c = call->caller;
     CURL *easy = call->easy;
     call->easy = NULL;
     curl_multi_remove_handle(c->multi, easy);
-    curl_slist_free_all(call->headers);
-    call->headers = NULL;
-    if (c->pooled < EASY_POOL) {
-        curl_easy_reset(easy);
+    if (c->pooled < EASY_POOL) { /* not reset: set_options() sets what differs */
         c->pool[c->pooled++] = easy;
     } else {
         curl_easy_cleanup(easy);
     }
+    request_free(call);
 }
 
 /* A sentence in printable ASCII: what a participant answered may hold anything. */
@@ -373,82 +378,113 @@ static bool printable(struct assent_bytes text)
     return true;
 }
 
-/* "Name: value"; an empty value needs a semicolon, or libcurl takes it for a wish to leave the header out. */
-static bool header_add(struct curl_slist **list, const struct caller_header *h)
+static bool header_ok(const struct caller_header *h)
 {
-    char line[4096];
-    if (h->name.size == 0 || h->name.size + h->value.size + 3 > sizeof(line) || !printable(h->name) ||
-        !printable(h->value))
+    return h->name.size > 0 && printable(h->name) && printable(h->value);
+}
+
+static char *put(char *at, struct assent_bytes text)
+{
+    if (text.size > 0)
+        memcpy(at, text.base, text.size);
+    return at + text.size;
+}
+
+/* "Name: value"; an empty value needs a semicolon, or libcurl takes it for a wish to leave the header out. */
+static char *put_header(char *at, const struct caller_header *h)
+{
+    at = put(at, h->name);
+    *at++ = h->value.size > 0 ? ':' : ';';
+    if (h->value.size > 0)
+        *at++ = ' ';
+    at = put(at, h->value);
+    *at++ = 0;
+    return at;
+}
+
+/* What libcurl borrows, in one block: the list of headers, their lines, and behind them the body. */
+static bool request_copy(struct caller_call *call, const struct caller_request *request, const char **body)
+{
+    static const char expect[] = "Expect:"; /* no 100-continue: one round trip */
+    struct curl_slist *list;
+    size_t size = sizeof(expect) + request->body.size + 1;
+    if (request->n_headers > CALLER_HEADERS_MAX)
         return false;
-    snprintf(line, sizeof(line), h->value.size > 0 ? "%.*s: %.*s" : "%.*s;%.*s", (int)h->name.size,
-             (const char *)h->name.base, (int)h->value.size, (const char *)h->value.base);
-    struct curl_slist *longer = curl_slist_append(*list, line);
-    if (longer == NULL)
+    for (uint32_t i = 0; i < request->n_headers; i++) {
+        if (!header_ok(&request->headers[i]))
+            return false;
+        size += request->headers[i].name.size + request->headers[i].value.size + 3;
+    }
+    list = malloc((request->n_headers + 1) * sizeof(*list) + size);
+    if (list == NULL)
         return false;
-    *list = longer;
+    char *at = (char *)(list + request->n_headers + 1);
+    list[0].data = memcpy(at, expect, sizeof(expect));
+    at += sizeof(expect);
+    for (uint32_t i = 0; i < request->n_headers; i++) {
+        list[i].next = &list[i + 1];
+        list[i + 1].data = at;
+        at = put_header(at, &request->headers[i]);
+    }
+    list[request->n_headers].next = NULL;
+    *body = at;
+    *put(at, request->body) = 0;
+    call->request = list;
     return true;
 }
 
-static struct curl_slist *headers_make(const struct caller_request *request)
+/* A handle with the options that are the same for every call. */
+static CURL *easy_make(struct caller *c)
 {
-    struct curl_slist *list = curl_slist_append(NULL, "Expect:"); /* no 100-continue: one round trip */
-    bool ok = list != NULL && request->n_headers <= CALLER_HEADERS_MAX;
-    for (uint32_t i = 0; ok && i < request->n_headers; i++)
-        ok = header_add(&list, &request->headers[i]);
-    if (ok)
-        return list;
-    curl_slist_free_all(list);
-    return NULL;
+    CURL *easy = curl_easy_init();
+    if (easy == NULL)
+        return NULL;
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_PROXY,
+                     ""); /* participants are called directly, whatever the environment says */
+    curl_easy_setopt(easy, CURLOPT_USERAGENT, "assent");
+    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, RECEIVE_BYTES);
+    if (c->ca_file != NULL)
+        curl_easy_setopt(easy, CURLOPT_CAINFO, c->ca_file);
+    if (c->insecure) {
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+    return easy;
 }
 
 static CURL *easy_take(struct caller *c)
 {
-    return c->pooled > 0 ? c->pool[--c->pooled] : curl_easy_init();
+    return c->pooled > 0 ? c->pool[--c->pooled] : easy_make(c);
 }
 
-static void set_method(CURL *easy, const struct caller_request *request)
-{
-    if (request->get) {
-        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
-        return;
-    }
-    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
-    curl_easy_setopt(easy, CURLOPT_COPYPOSTFIELDS,
-                     request->body.size > 0 ? (const char *)request->body.base : "");
-}
-
-static void set_options(struct caller_call *call, const struct caller_request *request, const char *url)
+/* Every option that differs between calls: a pooled handle remembers those of its last one. */
+static void set_options(struct caller_call *call, const struct caller_request *request, const char *url,
+                        const char *body)
 {
     CURL *easy = call->easy;
     bool any = request->redirects == CALLER_REDIRECTS_ANY;
     curl_easy_setopt(easy, CURLOPT_PRIVATE, (char *)call);
     curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_PROXY,
-                     ""); /* participants are called directly, whatever the environment says */
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->headers);
-    curl_easy_setopt(easy, CURLOPT_USERAGENT, "assent");
-    curl_easy_setopt(easy, CURLOPT_ACCEPT_ENCODING, "gzip");
-    set_method(easy, request);
-    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_head);
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, call->request);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)request->body.size);
+    curl_easy_setopt(easy, CURLOPT_POSTFIELDS, body); /* makes it a POST */
+    if (request->get)
+        curl_easy_setopt(easy, CURLOPT_HTTPGET, 1L);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, call);
-    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, call);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, call->message);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 1L); /* on_head() has a say */
     curl_easy_setopt(easy, CURLOPT_MAXREDIRS, any ? REDIRECTS_ANY_MAX : REDIRECTS_SAME_MAX);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)request->timeout_ms);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS,
                      request->timeout_ms < CONNECT_TIMEOUT_MS ? (long)request->timeout_ms
                                                               : CONNECT_TIMEOUT_MS);
-    if (call->caller->ca_file != NULL)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, call->caller->ca_file);
-    if (call->caller->insecure) {
-        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
-        curl_easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
-    }
 }
 
 int caller_start(struct caller *c, struct caller_call *call, const struct caller_request *request,
@@ -460,28 +496,23 @@ int caller_start(struct caller *c, struct caller_call *call, const struct caller
         return ASSENT_INVALID;
     memcpy(url, request->url.base, request->url.size);
     url[request->url.size] = 0;
-    struct curl_slist *headers = headers_make(request);
-    if (headers == NULL)
+    *call = (struct caller_call){
+        .data = call->data, .cb = cb, .caller = c, .redirects = request->redirects, .keep = request->keep};
+    const char *body;
+    if (!request_copy(call, request, &body))
         return ASSENT_INVALID;
-    CURL *easy = easy_take(c);
-    if (easy == NULL) {
-        curl_slist_free_all(headers);
+    call->easy = easy_take(c);
+    if (call->easy == NULL) {
+        request_free(call);
         return ASSENT_NOMEM;
     }
-    *call = (struct caller_call){.data = call->data,
-                                 .cb = cb,
-                                 .easy = easy,
-                                 .headers = headers,
-                                 .caller = c,
-                                 .redirects = request->redirects,
-                                 .keep = request->keep};
-    set_options(call, request, url);
-    CURLMcode rv = curl_multi_add_handle(c->multi, easy);
+    set_options(call, request, url, body);
+    CURLMcode rv = curl_multi_add_handle(c->multi, call->easy);
     if (rv == CURLM_OK)
         return ASSENT_OK;
+    curl_easy_cleanup(call->easy);
     call->easy = NULL;
-    curl_slist_free_all(headers);
-    curl_easy_cleanup(easy);
+    request_free(call);
     return ASSENT_NOMEM;
 }
 

@@ -58,7 +58,7 @@ struct caller_call {
     void *data;    /* the caller's */
     caller_cb cb;  /* private from here on */
     void *easy;    /* CURL; NULL when idle */
-    void *headers; /* curl_slist */
+    void *request; /* what libcurl borrows while the call is under way: its headers and body, one block */
     struct caller *caller;
     enum caller_redirects redirects;
     bool unreachable; /* see caller_unreachable() */
