@@ -425,7 +425,7 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
                           const struct txn *t, const struct branch_plan *plan, struct branch_progress *p)
 {
     *p = (struct branch_progress){.status = BRANCH_REGISTERED};
-    if (txn_stands(t) == TXN_ACTIVE)
+    if (txn_stands(t) == TXN_ACTIVE && t->mode != TXN_MODE_WORKFLOW)
         return;
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     struct assent_bytes r;

@@ -331,7 +331,7 @@ void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *
         txn_save(a, xid, t);
         return; /* `reason` ends here */
     } else {
-        txn_whole_again(a, xid, t, r);
+        txn_whole_again(a, xid, t, r, 0);
     }
     txn_save(a, xid, t);
 }

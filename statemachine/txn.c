@@ -334,11 +334,17 @@ int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
     return ASSENT_OK;
 }
 
-int txn_answer_begin(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created)
+void txn_answer_open(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created,
+                     uint32_t more)
 {
-    codec_map(a->out, ANSWER_PAIRS + 1);
+    codec_map(a->out, ANSWER_PAIRS + 1 + more);
     write_answer(a, xid, t);
     codec_pair_bool(a->out, "created", created);
+}
+
+int txn_answer_begin(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created)
+{
+    txn_answer_open(a, xid, t, created, 0);
     return ASSENT_OK;
 }
 

@@ -149,7 +149,7 @@ struct txn {
     uint64_t delay_ms;              /* of a message */
     int64_t whole_due_us;           /* of the call of the transaction as a whole; 0: none is due */
     uint32_t whole_attempts;
-    uint32_t cursor; /* calls in order: the branch under way */
+    uint32_t cursor; /* calls in order: the branch under way; of a workflow: bytes its steps recorded */
     struct {         /* of mode SAGA; else zero */
         bool concurrent;
         bool edges; /* some steps name others they come after */
@@ -210,6 +210,9 @@ int txn_names_check(struct apply *a, const struct branch_plan *plans, uint32_t n
 int txn_answer(struct apply *a, struct assent_bytes xid, const struct txn *t);
 /* The same for what may begin one: `created` tells whether it did, or a stored one answers. */
 int txn_answer_begin(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created);
+/* The same, with so many pairs more to be written. */
+void txn_answer_open(struct apply *a, struct assent_bytes xid, const struct txn *t, bool created,
+                     uint32_t more);
 /* Decide an undecided transaction, COMMITTING or ROLLING_BACK: its timer and its own call go, the calls that
  * follow are due, or it is at its end.  The position of the deciding command is the fencing token of every
  * call that follows from it.  Does not save. */
@@ -493,6 +496,9 @@ void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_
 void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r);
 void workflow_callback_report(struct apply *a, struct assent_bytes xid, struct txn *t,
                               const struct report *r);
+/* What only a workflow has: its steps, its result, when it is called. */
+#define WORKFLOW_PAIRS 7
+void workflow_write(struct apply *a, struct assent_bytes xid, const struct txn *t);
 /* ---- the call of a transaction as a whole: whole.c ---- */
 
 /* Whom it goes to: the row TXN_ROW_CALLBACK. */
@@ -500,8 +506,10 @@ void txn_callback_put(struct store_txn *store, struct assent_bytes xid, struct a
                       struct assent_bytes name, struct assent_bytes payload);
 /* Make it due, or (0) take it away; does not save. */
 void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, int64_t due_us);
-/* It was made and settled nothing: again after a wait that grows with each ERROR.  Does not save. */
-void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r);
+/* It was made and settled nothing: again after a wait of at least so long, which grows with each failure.
+ * Does not save. */
+void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r,
+                     int64_t least_us);
 
 struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
 

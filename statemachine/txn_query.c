@@ -108,7 +108,16 @@ static void write_branch(struct apply *a, struct assent_bytes xid, const struct 
 /* What only its mode has. */
 static uint32_t mode_pairs(const struct txn *t)
 {
-    return t->mode == TXN_MODE_SAGA ? 3 : t->mode == TXN_MODE_MESSAGE ? 5 : 0;
+    switch (t->mode) {
+    case TXN_MODE_SAGA:
+        return 3;
+    case TXN_MODE_MESSAGE:
+        return 5;
+    case TXN_MODE_WORKFLOW:
+        return WORKFLOW_PAIRS;
+    default:
+        return 0;
+    }
 }
 
 static void write_message(struct apply *a, struct assent_bytes xid, const struct txn *t)
@@ -129,12 +138,13 @@ int query_txn(struct apply *a)
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
-    uint32_t shown = branches_shown(a, xid, &t);
+    bool workflow = t.mode == TXN_MODE_WORKFLOW; /* its branches are its steps */
+    uint32_t shown = workflow ? 0 : branches_shown(a, xid, &t);
     codec_map(a->out, TXN_HEAD_PAIRS + 4 + mode_pairs(&t));
     txn_write_head(a->out, xid, &t);
     codec_pair_text(a->out, "traceparent", t.traceparent);
     codec_pair_json(a->out, "customData", txn_custom(a->txn, xid));
-    codec_pair_uint(a->out, "branchesOmitted", t.branches - shown);
+    codec_pair_uint(a->out, "branchesOmitted", workflow ? 0 : t.branches - shown);
     if (t.mode == TXN_MODE_SAGA) {
         codec_pair_bool(a->out, "concurrent", t.saga.concurrent);
         codec_pair_cstr(a->out, "onFailure",
@@ -145,6 +155,8 @@ int query_txn(struct apply *a)
         codec_pair_uint(a->out, "retryLimit", t.saga.retry_limit);
     } else if (t.mode == TXN_MODE_MESSAGE) {
         write_message(a, xid, &t);
+    } else if (workflow) {
+        workflow_write(a, xid, &t);
     }
     codec_cstr(a->out, "branches");
     codec_list(a->out, shown);

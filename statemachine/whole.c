@@ -27,11 +27,12 @@ void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum
         work_put(a->txn, due_us, xid, bytes_of(SM_WHOLE), op, t->whole_attempts, a->position, 0);
 }
 
-void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r)
+void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r,
+                     int64_t least_us)
 {
     t->whole_attempts++;
     if (r->outcome == SM_OUTCOME_ONGOING)
         t->failures = 0; /* somebody is there: the next wait is the first again */
     int64_t wait_us = branch_back_off_us(t, NULL, 0, t->failures > 0 ? t->failures - 1 : 0);
-    txn_whole_due(a, xid, t, r->op, a->now_us + wait_us);
+    txn_whole_due(a, xid, t, r->op, a->now_us + (wait_us > least_us ? wait_us : least_us));
 }
