@@ -133,6 +133,18 @@ static const struct option_def options[] = {
     {"rpc-connections", UINT(rpc_connections), "1024", 1, 100000, NULL, "Native connections at once."},
     {"rpc-inflight", UINT(rpc_inflight), "16384", 1, 1 << 20, NULL,
      "Native requests under way per connection; beyond it reading stops."},
+    {"dtm-http", LISTENERS(dtm_http), NULL, 0, 0, "host:port",
+     "Further addresses to serve HTTP on, for clients of DTM (0.0.0.0:36789); may be given several times."},
+    {"dtm-namespace", TEXT(dtm_namespace), NULL, 0, 0, NULL,
+     "Namespace of what clients of DTM begin, who cannot name one; default none."},
+    {"dtm-retry-interval-s", UINT(dtm_retry_interval_s), "10", 1, 86400, "s",
+     "First wait of a failed call of DTM's clients who name none."},
+    {"dtm-retry-cap-s", UINT(dtm_retry_cap_s), "300", 1, 86400, "s",
+     "Longest wait between their failed calls, unless the first is longer."},
+    {"dtm-timeout-to-fail-s", UINT(dtm_timeout_to_fail_s), "35", 1, 2592000, "s",
+     "Time after which their tcc and xa are rolled back and a msg is asked for, when they name none."},
+    {"dtm-request-timeout-s", UINT(dtm_request_timeout_s), "3", 1, 600, "s",
+     "Time limit of a call of theirs that names none."},
     {"log-format", TEXT(log_format), "json", 0, 0, "json|text", "Shape of the lines on standard error."},
     {"log-level", TEXT(log_level), "info", 0, 0, "debug|info|warning|error", "Least level that is written."},
 };
@@ -568,6 +580,10 @@ static bool check(struct config *config, char *err, size_t err_size)
         abort();
     for (uint32_t i = 0; i < config->http.n; i++) {
         if (!check_address("http", config->http.item[i], err, err_size))
+            return false;
+    }
+    for (uint32_t i = 0; i < config->dtm_http.n; i++) {
+        if (!check_address("dtm-http", config->dtm_http.item[i], err, err_size))
             return false;
     }
     for (uint32_t i = 0; i < config->rpc.n; i++) {

@@ -38,6 +38,9 @@ struct config {
     uint64_t hold_ms, request_timeout_ms, drain_ms;
     uint64_t branch_report_lazy_ms;
     uint64_t events_kept, event_streams, event_heartbeat_ms;
+    struct config_list dtm_http;
+    char *dtm_namespace;
+    uint64_t dtm_retry_interval_s, dtm_retry_cap_s, dtm_timeout_to_fail_s, dtm_request_timeout_s;
     uint64_t http_connections, http_idle_s, http_read_s, rpc_connections, rpc_inflight;
     struct raftlog_server servers[ASSENT_NODES_MAX]; /* --cluster taken apart */
     uint32_t servers_n;

@@ -78,7 +78,7 @@ struct listener {
 
 struct http {
     struct node *node;
-    struct listener listener[CONFIG_LISTENERS_MAX];
+    struct listener listener[2 * CONFIG_LISTENERS_MAX];
     uint32_t listeners;
     uv_timer_t sweep;
     uint32_t handles; /* of uv, open */
@@ -427,6 +427,12 @@ static void on_idle(struct request *request)
     exchange_release(ex);
 }
 
+static const char *header(const void *headers, const char *name)
+{
+    const struct exchange *ex = headers;
+    return MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, name);
+}
+
 static enum MHD_Result run(struct exchange *ex, const char *method)
 {
     const char *forward = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "X-Assent-Forward");
@@ -438,6 +444,8 @@ static enum MHD_Result run(struct exchange *ex, const char *method)
         .ns = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "X-Assent-Namespace"),
         .last_event = MHD_lookup_connection_value(ex->mhd, MHD_HEADER_KIND, "Last-Event-ID"),
         .never_forward = forward != NULL && strcasecmp(forward, "never") == 0,
+        .header = header,
+        .headers = ex,
     };
     ex->phase = PHASE_RUNNING;
     ex->busy = true;
@@ -570,11 +578,13 @@ int http_open(struct http **out, struct node *node, char *err, size_t err_size)
     http->sweep.data = http;
     http->handles = 1;
     *out = http;
-    for (uint32_t i = 0; i < node->config->http.n; i++) {
+    const struct config_list *own = &node->config->http, *dtm = &node->config->dtm_http;
+    for (uint32_t i = 0; i < own->n + dtm->n; i++) {
         struct listener *l = &http->listener[http->listeners++];
         l->http = http;
         l->fd = -1;
-        if (!listener_bind(l, node->config->http.item[i], err, err_size)) {
+        const char *where = i < own->n ? own->item[i] : dtm->item[i - own->n];
+        if (!listener_bind(l, where, err, err_size)) {
             http_close(http);
             *out = NULL;
             return ASSENT_IO;

@@ -310,6 +310,7 @@ void node_close(struct node *node)
 {
     assert(node->state == NODE_CLOSED);
     sm_close(node->sm, true);
+    dtm_close(&node->dtm);
     events_close(&node->events);
     forward_close(&node->forward);
     read_gate_close(&node->reads);
@@ -359,6 +360,7 @@ static int open_state(struct node *node, char *err, size_t err_size)
         node->applied_index = sm_applied_index(node->sm);
         events_init(&node->events, node->config->events_kept, node->applied_index);
         sm_on_event(node->sm, events_record, &node->events);
+        dtm_init(&node->dtm, node);
     }
     return status;
 }
@@ -464,6 +466,7 @@ static void unwind(struct node *node)
     read_gate_close(&node->reads);
     if (node->sm != NULL) {
         sm_close(node->sm, true);
+        dtm_close(&node->dtm);
         events_close(&node->events);
     }
     if (node->lock_fd >= 0)

@@ -8,6 +8,7 @@
 #include <uv.h>
 
 #include "config.h"
+#include "dtm.h"
 #include "events.h"
 #include "forward.h"
 #include "log.h"
@@ -62,6 +63,7 @@ struct node {
     struct tso_service tso;
     struct forward forward;
     struct events events;
+    struct dtm dtm;
     struct streams streams;
     struct metrics metrics;
     char advert[1024]; /* what peers are told: lines of key=value */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dtm.h"
 #include "local.h"
 #include "node.h"
 
@@ -19,13 +20,15 @@
 /* How often held requests are tried again without any news, and deadlines are looked at. */
 #define REQUEST_TIMER_MS 20
 
+#define AFTER (BIT(REQUEST_START) | BIT(REQUEST_WATCHING) | BIT(REQUEST_DONE)) /* a road that was taken */
 static const uint8_t request_next[REQUEST_STATE_NR] = {
     [REQUEST_START] = BIT(REQUEST_CALLING) | BIT(REQUEST_FORWARDED) | BIT(REQUEST_READING) |
                       BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
-    [REQUEST_CALLING] = BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
-    [REQUEST_FORWARDED] = BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
-    [REQUEST_READING] = BIT(REQUEST_HELD) | BIT(REQUEST_DONE),
+    [REQUEST_CALLING] = BIT(REQUEST_HELD) | AFTER,
+    [REQUEST_FORWARDED] = BIT(REQUEST_HELD) | AFTER,
+    [REQUEST_READING] = BIT(REQUEST_HELD) | AFTER,
     [REQUEST_HELD] = BIT(REQUEST_START) | BIT(REQUEST_DONE),
+    [REQUEST_WATCHING] = AFTER,
     [REQUEST_DONE] = 0,
 };
 static_assert(REQUEST_STATE_NR <= 8, "request_next holds one bit per state");
@@ -43,6 +46,8 @@ static void move(struct request *r, enum request_state to)
     struct requests *rs = &r->node->requests;
     rs->held += to == REQUEST_HELD;
     rs->held -= r->state == REQUEST_HELD;
+    rs->watching += to == REQUEST_WATCHING;
+    rs->watching -= r->state == REQUEST_WATCHING;
     r->state = to;
 }
 
@@ -63,8 +68,32 @@ void response_error(struct response *response, int code, struct assent_bytes det
     text_cstr(t, retry == ASSENT_RETRY_NEVER ? ",\"retryable\":false}}" : ",\"retryable\":true}}");
 }
 
+static void start(struct request *r);
+
+/* The face says how it goes on. */
+static void face_ended(struct request *r, int code, const struct codec_node *data, struct assent_bytes detail)
+{
+    switch (r->face->ended(r, code, data, detail)) {
+    case REQUEST_ANSWERED:
+        move(r, REQUEST_DONE);
+        break;
+    case REQUEST_AGAIN:
+        move(r, REQUEST_START);
+        r->uncertain = false;
+        start(r);
+        break;
+    case REQUEST_WATCH:
+        move(r, REQUEST_WATCHING);
+        break;
+    }
+}
+
 static void answer_error(struct request *r, int code, struct assent_bytes detail)
 {
+    if (r->face != NULL) {
+        face_ended(r, code, NULL, detail);
+        return;
+    }
     response_error(&r->response, code, detail);
     move(r, REQUEST_DONE);
 }
@@ -78,6 +107,10 @@ static void answer_result(struct request *r, struct assent_bytes bytes)
     }
     if (result.code != ASSENT_OK) {
         answer_error(r, result.code, result.detail);
+        return;
+    }
+    if (r->face != NULL) {
+        face_ended(r, ASSENT_OK, result.data, nothing);
         return;
     }
     r->response.http_status = 200;
@@ -172,6 +205,19 @@ static int check_special(struct arguments *a, const struct codec_node *list)
     return ASSENT_OK;
 }
 
+int request_step(struct request *r, enum route_kind kind, struct assent_bytes bytes)
+{
+    if (r->bytes != r->small)
+        free(r->bytes);
+    r->kind = kind;
+    r->bytes = bytes.size <= sizeof r->small ? r->small : malloc(bytes.size);
+    if (r->bytes == NULL)
+        return ASSENT_NOMEM;
+    memcpy(r->bytes, bytes.base, bytes.size);
+    r->bytes_size = bytes.size;
+    return ASSENT_OK;
+}
+
 static int encode(struct request *r, const struct command_session *session)
 {
     struct requests *rs = &r->node->requests;
@@ -192,12 +238,8 @@ static int encode(struct request *r, const struct command_session *session)
                                       a->why, sizeof a->why);
     if (status != ASSENT_OK)
         return status;
-    r->bytes = bytes.size <= sizeof r->small ? r->small : malloc(bytes.size);
-    if (r->bytes == NULL)
-        return ASSENT_NOMEM;
-    memcpy(r->bytes, bytes.base, bytes.size);
-    r->bytes_size = bytes.size;
-    return ASSENT_OK;
+    r->special = special ? r->route->type : 0;
+    return request_step(r, r->route->kind, bytes);
 }
 
 static int read_key(struct arguments *a, const char *key, struct command_session *session)
@@ -240,6 +282,12 @@ static int decode(struct request *r, const struct request_input *input)
         query = (struct assent_bytes){mark + 1, r->uri.size - path.size - 1};
     struct route_match match;
     a->why[0] = 0;
+    if (dtm_owns(path)) {
+        r->never_forward = false;
+        if (dtm_read(r, input, path, query) == REQUEST_ANSWERED)
+            move(r, REQUEST_DONE);
+        return ASSENT_OK;
+    }
     int status = route_find(input->method, path, &match);
     r->route = match.route;
     if (status == ASSENT_METHOD)
@@ -323,13 +371,13 @@ static void on_read(struct read_wait *wait, int status)
 /* May it be done again although an earlier try may have succeeded? */
 static bool is_repeatable(const struct request *r)
 {
-    return r->keyed || r->route->kind == ROUTE_QUERY || r->route->type == SPECIAL_TSO;
+    return r->keyed || r->kind == ROUTE_QUERY || r->special == SPECIAL_TSO || r->face != NULL;
 }
 
 /* Nobody does it now: wait for news, or give up. */
 static void hold(struct request *r)
 {
-    if (r->status == ASSENT_UNKNOWN_OUTCOME && r->route->kind == ROUTE_COMMAND)
+    if (r->status == ASSENT_UNKNOWN_OUTCOME && r->kind == ROUTE_COMMAND)
         r->uncertain = true;
     uint64_t waited_ms = uv_now(r->node->loop) - r->started_ms;
     bool give_up =
@@ -379,9 +427,8 @@ static void judge(struct request *r)
 /* This node leads: do it here. */
 static void call(struct request *r)
 {
-    uint32_t special = r->route->kind == ROUTE_LEADER ? r->route->type : 0;
     r->wait.call.data = r;
-    r->status = leader_call_start(&r->wait.call, r->node, special,
+    r->status = leader_call_start(&r->wait.call, r->node, r->special,
                                   (struct assent_bytes){r->bytes, r->bytes_size}, on_call);
     if (r->status != ASSENT_OK) {
         judge(r);
@@ -393,9 +440,8 @@ static void call(struct request *r)
 
 static void forward(struct request *r)
 {
-    uint32_t special = r->route->kind == ROUTE_LEADER ? r->route->type : 0;
     r->wait.forward.data = r;
-    r->status = forward_call(&r->node->forward, &r->wait.forward, r->node->leader, special,
+    r->status = forward_call(&r->node->forward, &r->wait.forward, r->node->leader, r->special,
                              (struct assent_bytes){r->bytes, r->bytes_size}, on_forward);
     if (r->status != ASSENT_OK) {
         judge(r);
@@ -411,7 +457,7 @@ static void start(struct request *r)
     r->detail = nothing;
     if (node->state >= NODE_DRAINING) {
         answer_error(r, r->uncertain ? ASSENT_UNKNOWN_OUTCOME : ASSENT_SHUTDOWN, nothing);
-    } else if (r->route->kind == ROUTE_QUERY) {
+    } else if (r->kind == ROUTE_QUERY) {
         if (r->stale) {
             answer_stale(r);
             return;
@@ -448,6 +494,9 @@ static void request_tick(struct request *r)
     case REQUEST_FORWARDED:
     case REQUEST_READING:
         judge(r);
+        break;
+    case REQUEST_WATCHING:
+        face_ended(r, ASSENT_OK, NULL, nothing);
         break;
     case REQUEST_DONE:
     case REQUEST_STATE_NR:
@@ -493,7 +542,11 @@ static void finish(struct request *r)
     if (r->bytes != r->small)
         free(r->bytes);
     r->bytes = NULL;
-    metrics_http(&r->node->metrics, r->route, r->response.http_status, uv_hrtime() / 1000 - r->started_us);
+    if (r->face != NULL)
+        r->face->closed(r);
+    else
+        metrics_http(&r->node->metrics, r->route, r->response.http_status,
+                     uv_hrtime() / 1000 - r->started_us);
     bool idle = !r->pending;
     r->done(r);
     if (idle)
@@ -514,6 +567,22 @@ static void abandon(struct request *r, int code)
     finish(r);
 }
 
+void request_resume(struct request *r)
+{
+    if (r->state == REQUEST_WATCHING)
+        request_tick(r);
+}
+
+/* Whose patience is over looks by itself. */
+static void watches_end(struct requests *rs, uint64_t now_ms)
+{
+    for (struct request *r = rs->first, *next; r != NULL && rs->watching > 0; r = next) {
+        next = r->next; /* a tick may end `r`, never another request */
+        if (r->state == REQUEST_WATCHING && now_ms >= r->watch_until_ms)
+            request_tick(r);
+    }
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct requests *rs = timer->data;
@@ -522,6 +591,8 @@ static void on_timer(uv_timer_t *timer)
         abandon(rs->first, ASSENT_TIMEOUT);
     if (rs->held > 0)
         requests_wake(rs);
+    if (rs->watching > 0)
+        watches_end(rs, now_ms);
     if (rs->active == 0)
         uv_timer_stop(&rs->timer);
 }
@@ -582,6 +653,9 @@ void request_start(struct request *r, struct node *node, const struct request_in
     r->index = r->term = 0;
     r->result = r->detail = nothing;
     r->route = NULL;
+    r->face = NULL;
+    r->door = NULL;
+    r->special = 0;
     r->started_ms = uv_now(node->loop);
     r->started_us = uv_hrtime() / 1000;
     r->response.placed = r->response.aged = r->response.retry_later = false;
@@ -590,11 +664,15 @@ void request_start(struct request *r, struct node *node, const struct request_in
     r->response.file = NULL;
     r->response.stream = NULL;
     int status = decode(r, input);
+    if (r->state == REQUEST_DONE) { /* the door has answered */
+        finish(r);
+        return;
+    }
     if (status != ASSENT_OK) {
         refuse(r, status);
         return;
     }
-    if (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN) {
+    if (r->face == NULL && (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN)) {
         local_answer(node, r->route, r->captured, &r->response);
         move(r, REQUEST_DONE);
         finish(r);

@@ -26,6 +26,9 @@ struct request_input {
     const char *ns;         /* X-Assent-Namespace; NULL: the default one */
     const char *last_event; /* Last-Event-ID; NULL: none */
     bool never_forward;     /* X-Assent-Forward: never */
+    /* Value of a header of the request, NULL: none; `headers` is its first argument.  May be NULL. */
+    const char *(*header)(const void *headers, const char *name);
+    const void *headers;
 };
 
 /* A back-up to stream: its cover, then the open file, which may lose its name meanwhile. */
@@ -51,17 +54,35 @@ struct response {
     struct text body;
 };
 
+/* How the answers of another door than the native one look (dtm.c).  NULL in a request: the native one. */
+enum request_next {
+    REQUEST_ANSWERED, /* r->response is complete */
+    REQUEST_AGAIN,    /* request_step() has named a further command or query */
+    REQUEST_WATCH     /* wait for request_resume(), or until r->watch_until_ms of the loop's time */
+};
+struct request_face {
+    /* A step ended: a result (`data` may be NULL), a refusal, or an operating error, which must be answered.
+     * After WATCH: OK without data.  All borrowed until return. */
+    enum request_next (*ended)(struct request *r, int code, const struct codec_node *data,
+                               struct assent_bytes detail);
+    /* Once, when the response is complete: free what r->door points to. */
+    void (*closed)(struct request *r);
+};
+
 /*   START --> CALLING ----> DONE        START picks the road: this node leads (CALLING), another node does
  *     |  \--> FORWARDED --> DONE        (FORWARDED), a query (READING), nobody known (HELD).
  *     |  \--> READING ----> DONE        A road that says "not me" leads to HELD, and a wake-up, a new leader
  *     |  \--> HELD -------> DONE        or a timer, back to START, until the hold time is over.
- *     \------------------->-DONE        DONE is final; an abandoned call may still be under way below. */
+ *     \------------------->-DONE        DONE is final; an abandoned call may still be under way below.
+ *
+ * A door with a face may follow a road by another one (back to START), or wait on it (WATCHING). */
 enum request_state {
     REQUEST_START,
     REQUEST_CALLING,
     REQUEST_FORWARDED,
     REQUEST_READING,
     REQUEST_HELD,
+    REQUEST_WATCHING,
     REQUEST_DONE,
     REQUEST_STATE_NR
 };
@@ -77,25 +98,30 @@ typedef void (*request_idle_cb)(struct request *r);
 struct request {
     void *data;
     struct response response;
-    const struct route *route; /* NULL: no such path */
-    uint64_t started_us;       /* loop time, for latency */
-    /* private */
-    uint64_t captured; /* number in the path of a local route */
+    const struct route *route;       /* NULL: no such path */
+    uint64_t started_us;             /* loop time, for latency */
+    const struct request_face *face; /* set while the input is read */
+    void *door;                      /* the face's own */
+    bool uncertain;                  /* an earlier try of this step may have been committed */
+    uint64_t watch_until_ms;         /* of WATCH */
     struct node *node;
+    uint64_t index, term; /* where the last step stands; 0: nowhere */
+    uint64_t started_ms;  /* loop time */
+    /* private */
+    enum route_kind kind; /* of the step: COMMAND, QUERY or LEADER */
+    uint32_t special;     /* of LEADER */
+    uint64_t captured;    /* number in the path of a local route */
     enum request_state state;
     request_done_cb done;
     request_idle_cb idle;
     struct request *next, *prev;                       /* all unanswered, oldest first */
     bool listed, keyed, stale, never_forward, pending; /* pending: a callback will fire */
-    bool uncertain;                                    /* an earlier try may have been committed */
     int status;                                        /* of the last step */
-    uint64_t started_ms;
     uint8_t small[REQUEST_SMALL_BYTES];
     uint8_t *bytes; /* command, query or arguments; `small` or from malloc */
     size_t bytes_size;
     struct assent_bytes result; /* valid inside the tick only */
     struct assent_bytes detail;
-    uint64_t index, term;
     struct assent_bytes uri; /* borrowed from the door */
     union {
         struct leader_call call;
@@ -111,7 +137,7 @@ struct requests {
     struct codec_writer writer;
     struct codec_arena arena;
     struct request *first, *last; /* unanswered, oldest first */
-    uint32_t active, held;
+    uint32_t active, held, watching;
     uv_timer_t timer;
 };
 
@@ -126,6 +152,13 @@ void requests_shutdown(struct requests *rs);
 /* Take a request; `done` fires when response is complete, then `idle`. */
 void request_start(struct request *r, struct node *node, const struct request_input *input,
                    request_done_cb done, request_idle_cb idle);
+
+/* ---- for faces ---- */
+
+/* Name the next step: a ROUTE_COMMAND or ROUTE_QUERY as encoded bytes (copied).  ASSENT_NOMEM. */
+int request_step(struct request *r, enum route_kind kind, struct assent_bytes bytes);
+/* What a request WATCHes for has come; safe when it does not watch. */
+void request_resume(struct request *r);
 
 /* The error body, for doors that refuse by themselves. */
 void response_error(struct response *response, int code, struct assent_bytes detail);

@@ -1,0 +1,392 @@
+/* Transactions as DTM shows them: its words, its rows, its order.
+ *
+ * The state machine keeps one row per branch; DTM one per branch and operation, the way back first.  Test
+ * suites compare the statuses by position, so the order is part of the contract (7.1 to 7.5).  Clients parse
+ * ids as 32-bit numbers and times as never null, so ids are numbers in order and every time is there (4). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "dtm_private.h"
+
+static struct assent_bytes text_of(const struct codec_node *data, const char *key)
+{
+    return codec_as_bytes(codec_get(data, key));
+}
+
+static bool is(struct assent_bytes text, const char *what)
+{
+    size_t size = strlen(what);
+    return text.size == size && memcmp(text.base, what, size) == 0;
+}
+
+/* ---- words ---- */
+
+const char *dtm_status_name(enum dtm_status status)
+{
+    static const char *const names[] = {"", "prepared", "submitted", "aborting", "succeed", "failed"};
+    return names[status];
+}
+
+enum dtm_status dtm_status_of(struct assent_bytes status, struct assent_bytes stands)
+{
+    static const struct {
+        const char *name;
+        enum dtm_status status;
+    } rows[] = {
+        {"ACTIVE", DTM_STATUS_PREPARED},       {"RUNNING", DTM_STATUS_SUBMITTED},
+        {"COMMITTING", DTM_STATUS_SUBMITTED},  {"PREPARING", DTM_STATUS_SUBMITTED},
+        {"ROLLING_BACK", DTM_STATUS_ABORTING}, {"COMMITTED", DTM_STATUS_SUCCEED},
+        {"ROLLED_BACK", DTM_STATUS_FAILED},    {"STOPPED", DTM_STATUS_FAILED},
+    };
+    if (is(status, "SUSPENDED"))
+        status = stands;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
+        if (is(status, rows[i].name))
+            return rows[i].status;
+    return DTM_STATUS_SUBMITTED; /* suspended on a way that is not told: it goes on some day */
+}
+
+enum dtm_type dtm_type_of(struct assent_bytes mode)
+{
+    static const char *const modes[DTM_TYPE_NR] = {
+        [DTM_SAGA] = "SAGA",   [DTM_TCC] = "TCC",           [DTM_XA] = "XA",
+        [DTM_MSG] = "MESSAGE", [DTM_WORKFLOW] = "WORKFLOW",
+    };
+    for (unsigned i = 0; i < DTM_TYPE_NR; i++)
+        if (is(mode, modes[i]))
+            return (enum dtm_type)i;
+    return DTM_TYPE_NR;
+}
+
+/* ---- values ---- */
+
+static json_t *text_json(struct assent_bytes text)
+{
+    json_t *v = json_stringn(text.size > 0 ? (const char *)text.base : "", text.size);
+    return v != NULL ? v : json_string("");
+}
+
+static json_t *base64_json(struct assent_bytes bytes)
+{
+    char *text = malloc((bytes.size + 2) / 3 * 4 + 1);
+    if (text == NULL)
+        abort();
+    dtm_base64_encode(bytes, text);
+    json_t *v = json_string(text);
+    free(text);
+    return v;
+}
+
+/* RFC 3339, in UTC. */
+static json_t *time_json(int64_t us)
+{
+    time_t seconds = us / 1000000;
+    struct tm tm;
+    char text[48];
+    gmtime_r(&seconds, &tm);
+    size_t size = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(text + size, sizeof text - size, ".%06dZ", (int)(us % 1000000));
+    return json_string(text);
+}
+
+static void put_text(json_t *object, const char *key, struct assent_bytes text)
+{
+    if (text.size > 0)
+        json_object_set_new(object, key, text_json(text));
+}
+
+static void put_int(json_t *object, const char *key, int64_t v)
+{
+    if (v != 0)
+        json_object_set_new(object, key, json_integer(v));
+}
+
+static int64_t int_of(const struct codec_node *data, const char *key)
+{
+    return codec_as_int(codec_get(data, key));
+}
+
+/* What the client had written, as dtm_commands.c keeps it; an empty object for a transaction begun at another
+ * door. */
+static json_t *written(const struct codec_node *data)
+{
+    struct assent_bytes custom = text_of(data, "customData");
+    json_t *root =
+        custom.size > 0 ? json_loadb((const char *)custom.base, custom.size, JSON_DECODE_ANY, NULL) : NULL;
+    json_t *dtm = json_incref(json_object_get(root, "dtm"));
+    json_decref(root);
+    return dtm != NULL && json_is_object(dtm) ? dtm : (json_decref(dtm), json_object());
+}
+
+bool dtm_view_waits(const struct codec_node *data)
+{
+    json_t *dtm = written(data);
+    bool waits = json_is_true(json_object_get(dtm, "wait_result"));
+    json_decref(dtm);
+    return waits;
+}
+
+/* ---- why it was rolled back ---- */
+
+static const struct codec_node *branch_named(const struct codec_node *data, struct assent_bytes name)
+{
+    const struct codec_node *branches = codec_get(data, "branches");
+    for (uint32_t i = 0; i < codec_size(branches); i++) {
+        struct assent_bytes have = text_of(codec_at(branches, i), "branch");
+        if (have.size == name.size && name.size > 0 && memcmp(have.base, name.base, name.size) == 0)
+            return codec_at(branches, i);
+    }
+    return NULL;
+}
+
+/* "step 02: what it answered", as the state machine says it.  False: it is something else. */
+static bool reason_of_step(const struct codec_node *data, struct assent_bytes reason, char *out, size_t size)
+{
+    static const char front[] = "step ";
+    if (reason.size <= sizeof front || memcmp(reason.base, front, sizeof front - 1) != 0)
+        return false;
+    const uint8_t *name = reason.base + sizeof front - 1, *end = reason.base + reason.size;
+    const uint8_t *colon = memmem(name, (size_t)(end - name), ": ", 2);
+    if (colon == NULL)
+        return false;
+    const struct codec_node *branch = branch_named(data, (struct assent_bytes){name, (size_t)(colon - name)});
+    struct assent_bytes url = text_of(branch, "actionUrl");
+    if (branch == NULL)
+        return false;
+    snprintf(out, size, "url:%.*s return failed: %.*s FAILURE", (int)(url.size < 800 ? url.size : 800),
+             (const char *)url.base, (int)(end - colon - 2), (const char *)colon + 2);
+    return true;
+}
+
+void dtm_view_reason(const struct codec_node *data, char *out, size_t size)
+{
+    static const char retries[] = "retry limit ";
+    struct assent_bytes reason = text_of(data, "reason");
+    if (reason.size == 0) {
+        out[0] = 0;
+    } else if (is(reason, "timeout")) {
+        snprintf(out, size, "Timeout after %lld seconds", (long long)(int_of(data, "timeoutMs") / 1000));
+    } else if (reason.size > sizeof retries && memcmp(reason.base, retries, sizeof retries - 1) == 0) {
+        json_t *dtm = written(data);
+        json_int_t limit = json_integer_value(json_object_get(dtm, "retry_limit"));
+        json_decref(dtm);
+        snprintf(out, size, "RetryCount is greater than RetryLimit, RetryLimit: %lld",
+                 (long long)(limit > 0 ? limit : int_of(data, "retryLimit")));
+    } else if (!reason_of_step(data, reason, out, size)) {
+        snprintf(out, size, "%.*s", (int)reason.size, (const char *)reason.base);
+    }
+}
+
+/* ---- the transaction ---- */
+
+static struct assent_bytes branch_url(const struct codec_node *branch, bool back)
+{
+    struct assent_bytes url = text_of(branch, back ? "compensateUrl" : "actionUrl");
+    return url.size > 0 ? url : text_of(branch, back ? "cancelUrl" : "confirmUrl");
+}
+
+static void put_steps(json_t *txn, const struct codec_node *data, enum dtm_type type)
+{
+    const struct codec_node *branches = codec_get(data, "branches");
+    if ((type != DTM_SAGA && type != DTM_MSG) || codec_size(branches) == 0)
+        return;
+    json_t *steps = json_array(), *payloads = json_array();
+    for (uint32_t i = 0; i < codec_size(branches); i++) {
+        const struct codec_node *branch = codec_at(branches, i);
+        json_t *step = json_object();
+        json_object_set_new(step, "action", text_json(branch_url(branch, false)));
+        if (type == DTM_SAGA)
+            json_object_set_new(step, "compensate", text_json(branch_url(branch, true)));
+        json_array_append_new(steps, step);
+        json_array_append_new(payloads, text_json(text_of(branch, "payload")));
+    }
+    json_object_set_new(txn, "steps", steps);
+    json_object_set_new(txn, "payloads", payloads);
+}
+
+/* The options as a client wrote them, and once more as the text DTM's stores keep. */
+static void put_options(json_t *txn, const json_t *dtm)
+{
+    static const char *const names[] = {"wait_result", "timeout_to_fail", "request_timeout", "retry_interval",
+                                        "retry_limit", "retry_count",     "branch_headers",  "concurrent"};
+    json_t *options = json_object();
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        json_t *v = json_object_get(dtm, names[i]);
+        if (v == NULL)
+            continue;
+        json_object_set(txn, names[i], v);
+        json_object_set(options, names[i], v);
+    }
+    if (json_object_get(txn, "concurrent") == NULL) {
+        json_object_set_new(txn, "concurrent", json_false());
+        json_object_set_new(options, "concurrent", json_false());
+    }
+    char *text = json_dumps(options, JSON_COMPACT | JSON_SORT_KEYS);
+    json_object_set_new(txn, "options", json_string(text != NULL ? text : "{}"));
+    free(text);
+    json_decref(options);
+}
+
+static void put_times(json_t *txn, const struct codec_node *data, enum dtm_status status)
+{
+    int64_t created = int_of(data, "createdUs"), decided = int_of(data, "decidedUs"),
+            finished = int_of(data, "finishedUs");
+    int64_t updated = finished > 0 ? finished : decided > created ? decided : created;
+    json_object_set_new(txn, "create_time", time_json(created));
+    json_object_set_new(txn, "update_time", time_json(updated));
+    if (status == DTM_STATUS_SUCCEED)
+        json_object_set_new(txn, "finish_time", time_json(updated));
+    if (status == DTM_STATUS_FAILED)
+        json_object_set_new(txn, "rollback_time", time_json(updated));
+}
+
+/* When it is looked at next: its first call that is due. */
+static void put_next(json_t *txn, const struct codec_node *data)
+{
+    const struct codec_node *branches = codec_get(data, "branches");
+    int64_t next = int_of(data, "nextDueUs");
+    for (uint32_t i = 0; i < codec_size(branches); i++) {
+        int64_t due = int_of(codec_at(branches, i), "nextDueUs");
+        if (due > 0 && (next == 0 || due < next))
+            next = due;
+    }
+    if (next > 0)
+        json_object_set_new(txn, "next_cron_time", time_json(next));
+}
+
+json_t *dtm_view_txn(const struct codec_node *data)
+{
+    enum dtm_type type = dtm_type_of(text_of(data, "mode"));
+    enum dtm_status status = dtm_status_of(text_of(data, "status"), text_of(data, "stands"));
+    char reason[1200];
+    json_t *dtm = written(data), *txn = json_object();
+    json_object_set_new(txn, "id", json_integer(1));
+    put_text(txn, "gid", text_of(data, "xid"));
+    if (type != DTM_TYPE_NR)
+        json_object_set_new(txn, "trans_type", json_string(dtm_type_name(type)));
+    json_object_set_new(txn, "status", json_string(dtm_status_name(status)));
+    json_t *protocol = json_object_get(dtm, "protocol");
+    if (protocol != NULL)
+        json_object_set(txn, "protocol", protocol);
+    else
+        json_object_set_new(txn, "protocol", json_string("http"));
+    put_times(txn, data, status);
+    put_options(txn, dtm);
+    put_steps(txn, data, type);
+    put_next(txn, data);
+    put_int(txn, "next_cron_interval", int_of(data, "retryBaseMs") / 1000);
+    put_text(txn, "result", text_of(data, "result"));
+    dtm_view_reason(data, reason, sizeof reason);
+    if (reason[0] != 0)
+        json_object_set_new(txn, "rollback_reason",
+                            text_json((struct assent_bytes){(const uint8_t *)reason, strlen(reason)}));
+    static const char *const kept[] = {"custom_data", "query_prepared"};
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (json_object_get(dtm, kept[i]) != NULL)
+            json_object_set(txn, kept[i], json_object_get(dtm, kept[i]));
+    json_decref(dtm);
+    return txn;
+}
+
+/* ---- its branches ---- */
+
+struct rows {
+    json_t *list;
+    const struct codec_node *data; /* of the transaction */
+    int64_t created_us;
+};
+
+static void put_row(struct rows *rows, const struct codec_node *branch, struct assent_bytes name,
+                    const char *op, struct assent_bytes url, const char *status)
+{
+    int64_t registered = int_of(branch, "registeredUs"), finished = int_of(branch, "finishedUs");
+    if (registered == 0)
+        registered = rows->created_us;
+    bool done = strcmp(status, "prepared") != 0;
+    int64_t updated = done && finished > registered ? finished : registered;
+    json_t *row = json_object();
+    json_object_set_new(row, "id", json_integer((json_int_t)json_array_size(rows->list) + 1));
+    json_object_set_new(row, "create_time", time_json(registered));
+    json_object_set_new(row, "update_time", time_json(updated));
+    put_text(row, "gid", text_of(rows->data, "xid"));
+    put_text(row, "url", url);
+    struct assent_bytes payload = text_of(branch, "payload");
+    if (payload.size > 0)
+        json_object_set_new(row, "bin_data", base64_json(payload));
+    put_text(row, "branch_id", name);
+    json_object_set_new(row, "op", json_string(op));
+    json_object_set_new(row, "status", json_string(status));
+    if (done)
+        json_object_set_new(row, "finish_time", time_json(updated));
+    json_array_append_new(rows->list, row);
+}
+
+static void put_saga_step(struct rows *rows, const struct codec_node *branch)
+{
+    struct assent_bytes status = text_of(branch, "status"), action = text_of(branch, "action");
+    struct assent_bytes name = text_of(branch, "branch");
+    put_row(rows, branch, name, "compensate", branch_url(branch, true),
+            is(status, "COMPENSATED") ? "succeed" : "prepared");
+    put_row(rows, branch, name, "action", branch_url(branch, false),
+            is(action, "SUCCEEDED") ? "succeed"
+            : is(action, "FAILED")  ? "failed"
+                                    : "prepared");
+}
+
+static void put_two_phase(struct rows *rows, const struct codec_node *branch, const char *back,
+                          const char *forward)
+{
+    struct assent_bytes status = text_of(branch, "status"), name = text_of(branch, "branch");
+    put_row(rows, branch, name, back, branch_url(branch, true),
+            is(status, "CANCELLED") ? "succeed" : "prepared");
+    put_row(rows, branch, name, forward, branch_url(branch, false),
+            is(status, "CONFIRMED") ? "succeed" : "prepared");
+}
+
+/* A step of a workflow: its name is "branch/op". */
+static void put_record(struct rows *rows, const struct codec_node *branch)
+{
+    struct assent_bytes name = text_of(branch, "branch"), outcome = text_of(branch, "outcome");
+    struct assent_bytes op = text_of(branch, "op");
+    char op_text[64] = "";
+    const uint8_t *slash = name.size > 0 ? memrchr(name.base, '/', name.size) : NULL;
+    if (op.size == 0 && slash != NULL) {
+        op = (struct assent_bytes){slash + 1, name.size - (size_t)(slash - name.base) - 1};
+        name.size = (size_t)(slash - name.base);
+    }
+    if (outcome.size == 0)
+        outcome = text_of(branch, "status");
+    snprintf(op_text, sizeof op_text, "%.*s", (int)op.size, op.size > 0 ? (const char *)op.base : "");
+    put_row(rows, branch, name, op_text, (struct assent_bytes){NULL, 0},
+            is(outcome, "FAILED") ? "failed" : "succeed");
+}
+
+json_t *dtm_view_branches(const struct codec_node *data)
+{
+    const struct codec_node *branches = codec_get(data, "branches");
+    enum dtm_type type = dtm_type_of(text_of(data, "mode"));
+    struct rows rows = {json_array(), data, int_of(data, "createdUs")};
+    for (uint32_t i = 0; i < codec_size(branches); i++) {
+        const struct codec_node *branch = codec_at(branches, i);
+        struct assent_bytes status = text_of(branch, "status");
+        if (type == DTM_SAGA)
+            put_saga_step(&rows, branch);
+        else if (type == DTM_XA)
+            put_two_phase(&rows, branch, "rollback", "commit");
+        else if (type == DTM_MSG)
+            put_row(&rows, branch, text_of(branch, "branch"), "action", branch_url(branch, false),
+                    is(status, "EXECUTED") || is(status, "CONFIRMED") ? "succeed" : "prepared");
+        else if (type == DTM_WORKFLOW)
+            put_record(&rows, branch);
+        else
+            put_two_phase(&rows, branch, "cancel", "confirm");
+    }
+    return rows.list;
+}
+
+json_t *dtm_view_workflow(const struct codec_node *data)
+{
+    return json_pack("{soso}", "progresses", dtm_view_branches(data), "transaction", dtm_view_txn(data));
+}

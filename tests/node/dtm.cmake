@@ -1,0 +1,3 @@
+# The door for DTM's clients.
+assent_test(test_node_dtm_json test_dtm_json.c LIBS assent_node)
+target_link_libraries(test_node_dtm_json PRIVATE PkgConfig::JANSSON)
