@@ -3,9 +3,10 @@
  *
  *   saga      submit; the coordinator does the rest
  *   tcc       begin with its branches, try each at its participant, commit or roll back
- *   sequence  take a number: none may be taken twice, none may be lost that was answered
- *   tick      advance a Lamport clock: later answers are larger
- *   status    ask for a transaction of one's own */
+ *   message   prepare with its deliveries, commit the local transaction or not, submit, roll back or forget
+ * it execute   begin with tries the coordinator calls sequence  take a number: none may be taken twice, none
+ * may be lost that was answered tick      advance a Lamport clock: later answers are larger status    ask for
+ * a transaction of one's own */
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -19,7 +20,19 @@
 #define RETRY_US    400000 /* no answer: again, elsewhere */
 #define NUMBERS_MAX 65536
 
-enum step { STEP_IDLE, STEP_SAGA, STEP_BEGIN, STEP_TRY, STEP_DECIDE, STEP_SEQUENCE, STEP_TICK, STEP_STATUS };
+enum step {
+    STEP_IDLE,
+    STEP_SAGA,
+    STEP_BEGIN,
+    STEP_TRY,
+    STEP_DECIDE,
+    STEP_PREPARE,
+    STEP_LOCAL,
+    STEP_SUBMIT,
+    STEP_EXECUTE,
+    STEP_SEQUENCE,
+    STEP_TICK
+};
 
 struct client {
     struct world *world;
@@ -122,12 +135,72 @@ static void write_begin(struct client *c)
     }
 }
 
+static void write_steps(struct client *c)
+{
+    codec_list(&c->command, c->branches);
+    for (uint32_t i = 0; i < c->branches; i++) {
+        codec_list(&c->command, SAGA_STEP_PAYLOAD + 1);
+        codec_nil(&c->command);
+        url(c, i, "action");
+        codec_nil(&c->command);
+        codec_json(&c->command, text("{\"amount\":1}"));
+    }
+}
+
+static void write_message(struct client *c)
+{
+    struct world *world = c->world;
+    struct codec_writer *w = &c->command;
+    head(c, COMMAND_MESSAGE_PREPARE, MESSAGE_DELAY_MS + 1);
+    begin_head(c, 1000 + world_random(world, STREAM_CLIENT, 3000));
+    write_steps(c);
+    codec_bool(w, world_random(world, STREAM_CLIENT, 2) == 0);
+    url(c, 0, "query");
+    codec_uint(w, world_random(world, STREAM_CLIENT, 3) == 0 ? world_random(world, STREAM_CLIENT, 3000) : 0);
+}
+
+static void write_execute(struct client *c)
+{
+    struct codec_writer *w = &c->command;
+    head(c, COMMAND_TXN_BEGIN, TXN_BEGIN_EXECUTE + 1);
+    begin_head(c, 2000 + world_random(c->world, STREAM_CLIENT, 20000));
+    codec_list(w, c->branches);
+    for (uint32_t i = 0; i < c->branches; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "b%u", i);
+        codec_list(w, TXN_BRANCH_TRY_URL);
+        codec_cstr(w, name);
+        url(c, i, "confirm");
+        url(c, i, "cancel");
+        for (uint32_t k = TXN_BRANCH_PAYLOAD; k < TXN_BRANCH_TRY_URL; k++)
+            codec_nil(w);
+        url(c, i, "try");
+    }
+    for (uint32_t k = TXN_BEGIN_OPTIONS; k < TXN_BEGIN_EXECUTE; k++) {
+        if (k == TXN_BEGIN_OPTIONS + OPTION_ORDER && world_random(c->world, STREAM_CLIENT, 2) == 0)
+            codec_cstr(w, world_random(c->world, STREAM_CLIENT, 2) == 0 ? "forward" : "reverse");
+        else
+            codec_nil(w);
+    }
+    codec_bool(w, true);
+}
+
 static void write_command(struct client *c)
 {
     struct codec_writer *w = &c->command;
     switch (c->step) {
     case STEP_SAGA:
         write_saga(c);
+        return;
+    case STEP_PREPARE:
+        write_message(c);
+        return;
+    case STEP_EXECUTE:
+        write_execute(c);
+        return;
+    case STEP_SUBMIT:
+        head(c, c->commit ? COMMAND_MESSAGE_SUBMIT : COMMAND_TXN_ROLLBACK, 1);
+        codec_cstr(w, c->xid);
         return;
     case STEP_BEGIN:
         write_begin(c);
@@ -277,12 +350,15 @@ static void answered(struct client *c, const struct result *r)
     switch (c->step) {
     case STEP_SAGA:
     case STEP_BEGIN:
+    case STEP_PREPARE:
+    case STEP_EXECUTE:
         if (r->code != ASSENT_OK)
             cluster_fail(c->world->cluster, "client %u: begin of %s was refused with %d", c->id, c->xid,
                          r->code);
         else
             told(c, r);
         break;
+    case STEP_SUBMIT:
     case STEP_DECIDE: /* its time may have passed before */
         if (r->code == ASSENT_OK)
             told(c, r);
@@ -346,20 +422,37 @@ static void on_tried(void *data, uint64_t serial)
         go(c, STEP_DECIDE);
 }
 
+/* The sender's local transaction, and what it says of it. */
+static void on_local(void *data, uint64_t serial)
+{
+    struct client *c = data;
+    struct world *w = c->world;
+    if (serial != c->serial || c->step != STEP_LOCAL)
+        return;
+    c->commit = c->commit && participants_local(w, text(c->xid), c->id % w->knobs.participants);
+    if (world_random(w, STREAM_CLIENT, 3) == 0) { /* it dies here: the coordinator asks */
+        c->step = STEP_IDLE;
+        next_step(c);
+    } else {
+        go(c, STEP_SUBMIT);
+    }
+}
+
 static void on_thought(void *data, uint64_t serial)
 {
     struct client *c = data;
     struct world *w = c->world;
-    static const enum step steps[] = {STEP_SAGA,  STEP_SAGA,     STEP_SAGA, STEP_BEGIN,
-                                      STEP_BEGIN, STEP_SEQUENCE, STEP_TICK};
+    static const enum step steps[] = {STEP_SAGA,    STEP_SAGA,    STEP_BEGIN,    STEP_BEGIN, STEP_PREPARE,
+                                      STEP_PREPARE, STEP_EXECUTE, STEP_SEQUENCE, STEP_TICK};
     if (serial != c->serial || w->clients->closing)
         return;
+    enum step step = steps[world_random(w, STREAM_CLIENT, sizeof steps / sizeof steps[0])];
     c->serial++;
-    snprintf(c->xid, sizeof c->xid, "x-%u-%u", c->id, c->serial);
+    snprintf(c->xid, sizeof c->xid, "%c-%u-%u", step == STEP_PREPARE ? 'm' : 'x', c->id, c->serial);
     c->branches = 1 + (uint32_t)world_random(w, STREAM_CLIENT, 4);
     c->tried = 0;
     c->commit = world_random(w, STREAM_CLIENT, 5) != 0;
-    go(c, steps[world_random(w, STREAM_CLIENT, sizeof steps / sizeof steps[0])]);
+    go(c, step);
 }
 
 static void next_step(struct client *c)
@@ -368,6 +461,12 @@ static void next_step(struct client *c)
     if (c->step == STEP_BEGIN) {
         c->step = STEP_TRY;
         cluster_at(w->cluster, delay_us(w), on_tried, c, c->serial);
+        return;
+    }
+    if (c->step == STEP_PREPARE) {
+        c->step = STEP_LOCAL;
+        cluster_at(w->cluster, world_random(w, STREAM_CLIENT, 8) == 0 ? 3000000 : delay_us(w), on_local, c,
+                   c->serial);
         return;
     }
     c->step = STEP_IDLE;

@@ -5,6 +5,7 @@
  * index one decision  a transaction that was decided one way never goes the other no loss       whoever was
  * told of a decision finds it at the end */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -192,4 +193,18 @@ void oracle_report(struct world *w, struct world_report *report)
     report->transactions = w->oracle->n;
     report->committed = w->oracle->ended[1];
     report->rolled_back = w->oracle->ended[2];
+}
+
+void oracle_print_unfinished(struct world *w)
+{
+    uint32_t shown = 0;
+    for (uint32_t i = 0; i < SLOTS && shown < 10; i++) {
+        for (const struct txn_seen *t = w->oracle->txns[i]; t != NULL && shown < 10; t = t->next) {
+            if (t->status == NULL || t->final)
+                continue;
+            fprintf(stderr, "    %.*s is %s since %llu\n", (int)t->size, (const char *)t->xid, t->status,
+                    (unsigned long long)t->position);
+            shown++;
+        }
+    }
 }

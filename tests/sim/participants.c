@@ -16,6 +16,7 @@
 struct row {
     struct row *next;
     bool tried, cancelled, tombstone, refused;
+    bool sender, local, barred;             /* of a message's sender: its local transaction */
     uint32_t confirmed, acted, compensated; /* effects */
     uint64_t token;
     uint32_t calls;
@@ -96,9 +97,31 @@ bool participants_try(struct world *w, struct assent_bytes xid, struct assent_by
     return true;
 }
 
+bool participants_local(struct world *w, struct assent_bytes xid, uint32_t which)
+{
+    struct assent_bytes whole = {(const uint8_t *)SM_WHOLE, strlen(SM_WHOLE)};
+    struct row *r = row_of(w, xid, whole);
+    r->sender = true;
+    if (w->participants->away[which] || r->barred || world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse))
+        return false;
+    r->local = true;
+    return true;
+}
+
 /* The guard of docs/transactions.md.  Answers the status. */
 static int perform(struct world *w, struct row *r, struct assent_bytes op)
 {
+    if (word(op, "query")) { /* what did not commit by now never will */
+        r->sender = true;
+        r->barred = !r->local;
+        return r->local ? 200 : 409;
+    }
+    if (word(op, "try")) {
+        if (r->cancelled || r->tombstone)
+            return 409;
+        r->tried = true;
+        return 200;
+    }
     if (word(op, "confirm")) {
         if (r->cancelled || r->tombstone || !r->tried) {
             cluster_fail(w->cluster, "branch %s: confirm %s", r->name,
@@ -111,6 +134,7 @@ static int perform(struct world *w, struct row *r, struct assent_bytes op)
     if (word(op, "cancel")) {
         if (r->confirmed > 0)
             cluster_fail(w->cluster, "branch %s: cancel after a confirm", r->name);
+        r->tombstone = r->tombstone || !r->tried;
         r->cancelled = true;
         return 200;
     }
@@ -127,12 +151,19 @@ static int perform(struct world *w, struct row *r, struct assent_bytes op)
     return 200;
 }
 
+/* What a message announces must be done: nobody may refuse it. */
+static bool message(struct assent_bytes xid)
+{
+    return xid.size > 0 && xid.base[0] == 'm';
+}
+
 void participants_call(struct world *w, const struct sim_call *call, int *status, const char **body)
 {
     const struct knobs *k = &w->knobs;
     uint32_t which = call->url.size > 8 ? (uint32_t)(call->url.base[8] - '0') : 0; /* http://pN/ */
     struct row *r = row_of(w, call->xid, call->branch);
-    bool action = word(call->op, "action") && r->acted == 0;
+    bool action = (word(call->op, "action") && r->acted == 0 && !message(call->xid)) ||
+                  (word(call->op, "try") && !r->tried);
     *body = "";
     *status = 0;
     w->participants->calls++;
@@ -169,6 +200,14 @@ static const char *judge_row(struct world *w, const struct row *r)
     if (ended == NULL)
         return NULL; /* reported as unfinished, or it never was begun */
     bool committed = strcmp(ended, "COMMITTED") == 0;
+    if (r->sender) {
+        if (committed == r->local)
+            return NULL;
+        snprintf(w->participants->why, sizeof w->participants->why,
+                 "message %.*s is %s, its sender's transaction %s", (int)r->xid_size, r->name, ended,
+                 r->local ? "stands" : "does not");
+        return w->participants->why;
+    }
     if (committed && (r->cancelled || r->compensated > 0))
         wrong = "was taken back";
     else if (committed && r->confirmed + r->acted == 0)

@@ -172,7 +172,7 @@ static void on_request(void *data, uint64_t answers)
 }
 
 int caller_start(struct caller *c, struct caller_call *call, const struct caller_request *request,
-                caller_cb cb)
+                 caller_cb cb)
 {
     struct world *w = c->node->world;
     const struct knobs *k = &w->knobs;

@@ -119,37 +119,37 @@ static void tick_done(void *data, int status, struct assent_bytes result)
     struct sim_node *n = data;
     (void)status;
     (void)result;
-    n->tick_due = false;
+    n->tick_proposed = false;
     if (n->sm != NULL)
         arm_tick(n);
 }
 
-static void on_tick(void *data, uint64_t boot)
+static void on_tick(void *data, uint64_t number)
 {
     struct sim_node *n = data;
     struct codec_writer w;
     static const struct command_session none = {.kind = SESSION_NONE};
-    if (boot != n->boot || n->sm == NULL)
+    if (number != n->tick_number || n->sm == NULL)
         return;
-    n->tick_due = false;
+    n->tick_due_us = INT64_MAX;
     if (sm_next_due_us(n->sm) > sim_wall_us(n)) {
         arm_tick(n);
         return;
     }
     codec_writer_init(&w);
     command_begin(&w, COMMAND_TICK, &none, 0);
-    n->tick_due = sim_propose(n, codec_written(&w), tick_done, n) == ASSENT_OK;
+    n->tick_proposed = sim_propose(n, codec_written(&w), tick_done, n) == ASSENT_OK;
     codec_writer_close(&w);
 }
 
 static void arm_tick(struct sim_node *n)
 {
     int64_t due_us = sm_next_due_us(n->sm);
-    if (n->tick_due || n->role != RAFTLOG_LEADER || !n->ready || due_us == INT64_MAX)
+    if (n->tick_proposed || n->role != RAFTLOG_LEADER || !n->ready || due_us >= n->tick_due_us)
         return;
     int64_t wait_us = due_us - sim_wall_us(n) + TICK_LATE_US;
-    n->tick_due = true;
-    cluster_at(n->world->cluster, wait_us > 0 ? (uint64_t)wait_us : 0, on_tick, n, n->boot);
+    n->tick_due_us = due_us;
+    cluster_at(n->world->cluster, wait_us > 0 ? (uint64_t)wait_us : 0, on_tick, n, ++n->tick_number);
 }
 
 /* ---- what the executor calls ---- */
@@ -226,7 +226,8 @@ static void app_open(void *data, uint32_t id, uint64_t applied, bool kept)
     sm_on_event(n->sm, on_event, n);
     n->boot++;
     n->role = RAFTLOG_FOLLOWER;
-    n->ready = n->flush_due = n->tick_due = false;
+    n->ready = n->flush_due = n->tick_proposed = false;
+    n->tick_due_us = INT64_MAX;
     n->applied = applied;
     struct executor_config executor = {.loop = &n->loop,
                                        .sm = n->sm,
@@ -358,6 +359,7 @@ static void on_settle(void *data, uint64_t boot)
     struct sim_node *n = data;
     if (boot != n->boot || n->sm == NULL)
         return;
+    n->tick_due_us = INT64_MAX; /* what was armed in another term went unheard */
     bool leads = n->role == RAFTLOG_LEADER && n->ready;
     if (leads)
         executor_start(n->executor);

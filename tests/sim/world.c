@@ -188,6 +188,8 @@ static const char *run(struct world *w, struct world_report *report)
     while (cluster_now_ms(c) < until && cluster_failure(c) == NULL) {
         cluster_run(c, 20 + world_random(w, STREAM_FAULT, 400));
         random_fault(w);
+        if (world_random(w, STREAM_FAULT, 4) == 0)
+            (void)cluster_read(c, some_node(w)); /* the cluster's own oracle judges it */
     }
     if (cluster_failure(c) != NULL)
         return cluster_failure(c);
@@ -197,6 +199,8 @@ static const char *run(struct world *w, struct world_report *report)
         return cluster_failure(c);
     if (!finished) {
         report->stuck = true;
+        oracle_print_unfinished(w);
+        cluster_print(c);
         snprintf(w->why, sizeof w->why, "after healing %u transactions do not end%s", oracle_unfinished(w),
                  clients_finished(w) ? "" : ", and clients wait");
         return w->why;

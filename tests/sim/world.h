@@ -72,8 +72,10 @@ struct sim_node {
     struct proposal *waiting, **waiting_last;   /* in the log or on the way there, in order */
     struct proposal *gathered, **gathered_last; /* of this turn */
     bool flush_due;
-    bool tick_due;
-    uint64_t calls; /* of the executor, of all boots */
+    bool tick_proposed;
+    int64_t tick_due_us;  /* what the armed timer waits for; INT64_MAX: none */
+    uint64_t tick_number; /* of the armed timer */
+    uint64_t calls;       /* of the executor, of all boots */
 };
 
 /* ---- the world */
@@ -142,6 +144,9 @@ struct sim_call {
 void participants_call(struct world *w, const struct sim_call *call, int *status, const char **body);
 /* The application itself tries a branch, as before a begin's commit.  False: refused. */
 bool participants_try(struct world *w, struct assent_bytes xid, struct assent_bytes branch, uint32_t which);
+/* The local transaction of a message's sender commits.  False: refused, or it was asked for before and
+ * barred. */
+bool participants_local(struct world *w, struct assent_bytes xid, uint32_t which);
 /* Away or back. */
 void participants_outage(struct world *w, uint32_t which, bool away);
 bool participants_away(const struct world *w, uint32_t which);
@@ -168,6 +173,8 @@ const char *oracle_status(struct world *w, struct assent_bytes xid);
 /* Somebody was told this status of the transaction. */
 void oracle_told(struct world *w, struct assent_bytes xid, const char *status);
 uint32_t oracle_unfinished(struct world *w);
+/* Some of them on stderr. */
+void oracle_print_unfinished(struct world *w);
 void oracle_report(struct world *w, struct world_report *report);
 
 #endif /* TESTS_SIM_WORLD_H */
