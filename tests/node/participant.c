@@ -11,7 +11,7 @@ struct link {
     uv_tcp_t tcp;
     struct participant *owner;
     struct link *next;
-    bool held, closing;
+    bool held, closing, dripping;
     size_t size;
     char in[65536];
 };
@@ -79,12 +79,93 @@ static void answer(struct link *l, const char *status, const char *header, const
     send_text(l, text, (size_t)n, false, false);
 }
 
+/* ---- compressed answers ---- */
+
+/* {"dtm_result":"FAILURE"} */
+static const uint8_t packed[] = {0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0xff, 0xab,
+                                 0x56, 0x4a, 0x29, 0xc9, 0x8d, 0x2f, 0x4a, 0x2d, 0x2e, 0xcd, 0x29,
+                                 0x51, 0xb2, 0x52, 0x72, 0x73, 0xf4, 0xf4, 0x09, 0x0d, 0x72, 0x55,
+                                 0xaa, 0x05, 0x00, 0xc9, 0x7b, 0x92, 0x6f, 0x18, 0x00, 0x00, 0x00};
+
+static void answer_bytes(struct link *l, const char *header, const void *body, size_t size)
+{
+    char *text = malloc(size + 256);
+    assert(text != NULL);
+    int n = snprintf(text, 256, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n%s\r\n", size, header);
+    memcpy(text + n, body, size);
+    send_text(l, text, (size_t)n + size, false, false);
+    free(text);
+}
+
+/* A gzip stream of `matches` times 258 bytes 'x' (RFC 1951, 3.2.6: fixed codes), without its end. */
+static size_t make_bomb(uint8_t *out, size_t size, uint32_t matches)
+{
+    static const uint8_t head[10] = {0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3};
+    size_t bit = sizeof(head) * 8;
+    memset(out, 0, size);
+    memcpy(out, head, sizeof(head));
+#define PUT(value, n)                                                                                        \
+    for (int k = 0; k < (n); k++, bit++)                                                                     \
+    out[bit / 8] |= (uint8_t)(((value) >> k & 1) << bit % 8)
+    PUT(3, 3);    /* last block, fixed codes */
+    PUT(0x15, 8); /* literal 'x': 10101000, first bit first */
+    while (matches-- > 0) {
+        PUT(0xa3, 8); /* length 258: 11000101 */
+        PUT(0, 5);    /* distance 1 */
+    }
+#undef PUT
+    return bit / 8;
+}
+
+static void bomb(struct link *l)
+{
+    static uint8_t bytes[256 * 1024];
+    size_t n = make_bomb(bytes, sizeof(bytes), 150000); /* 38 MB in 244 KB */
+    answer_bytes(l, "Content-Encoding: gzip\r\n", bytes, n);
+}
+
+/* ---- what a path means ---- */
+
+/* `size` bytes of answer, the last ones `end`. */
+static void answer_big(struct link *l, size_t size, const char *end)
+{
+    char *body = malloc(size);
+    assert(body != NULL);
+    memset(body, 'x', size);
+    memcpy(body + size - strlen(end), end, strlen(end));
+    answer_bytes(l, "", body, size);
+    free(body);
+}
+
+/* {"error":{"code":<code>}}, or a null error for 0. */
+static void answer_rpc(struct link *l, const char *path)
+{
+    char body[100];
+    long code = strtol(path, NULL, 10);
+    if (code == 0)
+        snprintf(body, sizeof(body), "{\"jsonrpc\":\"2.0\",\"id\":\"1\",\"error\":null,\"result\":1}");
+    else
+        snprintf(body, sizeof(body), "{\"jsonrpc\":\"2.0\",\"id\":\"1\",\"error\":{\"code\":%ld}}", code);
+    answer(l, "200 OK", "", body);
+}
+
+/* "/<what>/<rest>"; NULL: another path. */
+static const char *below(const char *path, const char *what)
+{
+    size_t n = strlen(what);
+    return strncmp(path, what, n) == 0 ? path + n : NULL;
+}
+
 static void act(struct link *l, const char *path, size_t path_size)
 {
     struct participant *p = l->owner;
     bool first = strstr(p->last, "Assent-Attempt: 0\r\n") != NULL;
+    static const char drip[] = "HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n";
+    const char *rest;
 #define IS(name) (path_size == strlen(name) && memcmp(path, name, path_size) == 0)
-    if (IS("/fail") || (IS("/once") && first)) {
+    if (p->down) {
+        answer(l, "503 Service Unavailable", "", "");
+    } else if (IS("/fail") || (IS("/once") && first)) {
         answer(l, "500 Oh", "", "no stock\n");
     } else if (IS("/refuse")) {
         answer(l, "409 Conflict", "", "no stock\n");
@@ -92,6 +173,10 @@ static void act(struct link *l, const char *path, size_t path_size)
         answer(l, "200 OK", "", "{\"dtm_result\":\"ONGOING\"}");
     } else if (IS("/redirect")) {
         answer(l, "302 Found", "Location: /ok\r\n", "");
+    } else if (IS("/moved")) {
+        answer(l, "307 Temporary Redirect", "Location: /ok\r\n", "");
+    } else if (IS("/circle")) {
+        answer(l, "307 Temporary Redirect", "Location: /circle\r\n", "");
     } else if (IS("/garbage")) {
         send_text(l, "\x01\x02 what is this\r\n\r\n", 19, false, true);
     } else if (IS("/close")) {
@@ -101,6 +186,29 @@ static void act(struct link *l, const char *path, size_t path_size)
         memset(body, 'x', sizeof(body));
         send_text(l, "HTTP/1.1 200 OK\r\n\r\n", 19, false, false);
         send_text(l, body, sizeof(body), true, false);
+    } else if (IS("/gzip")) {
+        answer_bytes(l, "Content-Encoding: gzip\r\n", packed, sizeof(packed));
+    } else if (IS("/bomb")) {
+        bomb(l);
+    } else if (IS("/big")) {
+        answer_big(l, 1000 * 1000, "FAILURE");
+    } else if (IS("/bigger")) {
+        answer_big(l, 2000 * 1000, "FAILURE");
+    } else if (IS("/drip")) {
+        send_text(l, drip, sizeof(drip) - 1, false, false);
+        l->dripping = true;
+    } else if (IS("/drop")) { /* as /drip, and it comes to an end */
+        send_text(l, drip, sizeof(drip) - 1, false, false);
+        send_text(l, "FAI", 3, false, false);
+        l->dripping = true;
+    } else if (IS("/flip")) {
+        answer(l, p->requests % 2 ? "503 Service Unavailable" : "200 OK", "", "");
+    } else if ((rest = below(path, "/status/")) != NULL) {
+        char status[8];
+        snprintf(status, sizeof(status), "%.3s ?", rest);
+        answer(l, status, "", "");
+    } else if ((rest = below(path, "/rpc/")) != NULL) {
+        answer_rpc(l, rest);
     } else if (IS("/hold") && !p->releasing) {
         l->held = true;
         if (++p->held > p->held_max)
@@ -132,7 +240,7 @@ static void take_requests(struct link *l)
         p->requests++;
         memmove(l->in, l->in + head + body, l->size - head - body + 1);
         l->size -= head + body;
-        act(l, path, strcspn(path, " "));
+        act(l, path, strcspn(path, " ?"));
     }
 }
 
@@ -202,6 +310,13 @@ void participant_release(struct participant *p)
         p->held--;
         answer(l, "200 OK", "", "{}");
     }
+}
+
+void participant_drip(struct participant *p, const char *text)
+{
+    for (struct link *l = p->links; l != NULL; l = l->next)
+        if (l->dripping && !l->closing)
+            send_text(l, text, strlen(text), false, false);
 }
 
 void participant_close(struct participant *p)
