@@ -676,6 +676,8 @@ int txn_calls_change(struct apply *a, struct assent_bytes xid, struct txn *t, ui
         branch_headers_put(a->txn, xid, headers);
     }
     t->call_timeout_ms = (uint32_t)arg_uint(a->command, timeout_at, t->call_timeout_ms);
+    if (base_ms == t->retry.base_ms)
+        return ASSENT_OK;
     t->retry.base_ms = base_ms < TXN_RETRY_MS_MAX ? base_ms : TXN_RETRY_MS_MAX;
     if (t->retry.cap_ms < t->retry.base_ms)
         t->retry.cap_ms = t->retry.base_ms;

@@ -227,7 +227,8 @@ int workflow_step(struct apply *a)
     return ASSENT_OK;
 }
 
-/* End a workflow.  One that has ended the same way answers as it did then. */
+/* End a workflow.  One that has ended the same way answers as it did then; with `keep` one that cannot be
+ * ended answers as it stands. */
 int workflow_end(struct apply *a)
 {
     const struct command *c = a->command;
@@ -238,7 +239,8 @@ int workflow_end(struct apply *a)
         return refuse(a, ASSENT_INVALID, "status: SUCCEEDED or FAILED");
     int rv = load_active(a, xid, &t);
     enum txn_status end = outcome == SM_OUTCOME_SUCCESS ? TXN_COMMITTED : TXN_ROLLED_BACK;
-    if (rv == ASSENT_TXN_DECIDED && t.status == end)
+    bool keep = rv != ASSENT_TXN_NOT_FOUND && arg_bool(c, WORKFLOW_END_KEEP, false);
+    if (rv != ASSENT_OK && (keep || (rv == ASSENT_TXN_DECIDED && t.status == end)))
         return txn_answer(a, xid, &t);
     if (rv != ASSENT_OK)
         return rv;

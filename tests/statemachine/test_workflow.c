@@ -81,6 +81,22 @@ static void an_end_keeps_its_result(void **state)
     }
 }
 
+static void a_door_may_ask_what_stands_in_the_way(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_WORKFLOW_PREPARE, PREPARED);
+    ok(h, COMMAND_WORKFLOW_END, "{'xid':'t','status':'SUCCEEDED','keep':true}");
+    assert_string_equal(sm_text(h, "was"), "ACTIVE");
+    ok(h, COMMAND_WORKFLOW_END, "{'xid':'t','status':'FAILED','keep':true}");
+    assert_string_equal(sm_text(h, "was"), "COMMITTED");
+    assert_string_equal(sm_text(h, "status"), "COMMITTED");
+    ok(h, COMMAND_SAGA_SUBMIT, "{'xid':'s','steps':[{'actionUrl':'http://p/a'}]}");
+    ok(h, COMMAND_WORKFLOW_END, "{'xid':'s','status':'FAILED','keep':true}");
+    assert_string_equal(sm_text(h, "mode"), "SAGA");
+    assert_int_equal(sm_run(h, COMMAND_WORKFLOW_END, "{'xid':'u','status':'FAILED','keep':true}"),
+                     ASSENT_TXN_NOT_FOUND);
+}
+
 static void a_step_is_recorded_once(void **state)
 {
     struct sm_harness *h = *state;
@@ -320,6 +336,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         T(what_was_recorded_is_given_back),
         cmocka_unit_test(an_end_keeps_its_result),
+        T(a_door_may_ask_what_stands_in_the_way),
         T(a_step_is_recorded_once),
         T(somebody_is_called_when_nothing_is_heard),
         T(failed_callbacks_back_off),
