@@ -19,6 +19,7 @@ struct apply {
     struct session_book *sessions; /* session.c's own */
     struct sm *sm;                 /* statemachine.c's own */
     uint32_t events;               /* told of this command */
+    uint32_t audits;               /* put on record by this command */
 };
 
 /* Tell whoever listens; fills position, number and time.  Inside a query: never. */
@@ -54,6 +55,7 @@ enum timer_kind {
     TIMER_RETENTION = 5, /* id: xid: remove a finished transaction */
     TIMER_ACKNOWLEDGE = 6, /* id: xid 0 ordinal: the time for the acknowledgement of a step is over */
     TIMER_FREEZE = 16,   /* id: key of a wait for a frozen resource */
+    TIMER_AUDIT = 17,    /* no id: the oldest acts on record have had their time */
     TIMER_KIND_NR
 };
 void timer_set(struct store_txn *txn, int64_t due_us, enum timer_kind kind, struct assent_bytes id);
@@ -103,5 +105,8 @@ int freeze(struct apply *a), unfreeze(struct apply *a), query_freeze(struct appl
     query_freeze_resource(struct apply *a), query_freeze_txn(struct apply *a),
     query_freeze_list(struct apply *a);
 void freeze_timer(struct apply *a, struct assent_bytes id);
+
+int txn_act_many(struct apply *a), query_audit(struct apply *a);
+void audit_expire(struct apply *a, struct assent_bytes id);
 
 #endif /* STATEMACHINE_APPLY_H */

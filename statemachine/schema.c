@@ -314,6 +314,13 @@ static const struct field txn_act_fields[] = {
     [TXN_ACT_BY] = NAME("by", REQ),       [TXN_ACT_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
     [TXN_ACT_BRANCH] = NAME("branch", 0), END,
 };
+static const struct field txn_act_many_fields[] = {
+    [TXN_ACT_MANY_ACT] = TEXT("act", REQ, WORD_BYTES_MAX),
+    [TXN_ACT_MANY_BY] = NAME("by", REQ),
+    [TXN_ACT_MANY_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
+    FILTER_FIELDS(TXN_ACT_MANY_FILTER),
+    END,
+};
 static const struct field topic_subscribe_fields[] = {
     [TOPIC_TOPIC] = SCOPED("topic", REQ),
     [TOPIC_URL] = TEXT("url", REQ, ASSENT_URL_BYTES_MAX),
@@ -410,6 +417,7 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_WORKFLOW_STEP] = {"workflow_step", workflow_step_fields, false},
     [COMMAND_WORKFLOW_END] = {"workflow_end", workflow_end_fields, false},
     [COMMAND_TXN_ACT] = {"txn_act", txn_act_fields, false},
+    [COMMAND_TXN_ACT_MANY] = {"txn_act_many", txn_act_many_fields, false},
     [COMMAND_TOPIC_SUBSCRIBE] = {"topic_subscribe", topic_subscribe_fields, false},
     [COMMAND_TOPIC_UNSUBSCRIBE] = {"topic_unsubscribe", topic_unsubscribe_fields, false},
     [COMMAND_TOPIC_REMOVE] = {"topic_remove", topic_remove_fields, false},
@@ -498,6 +506,13 @@ static const struct field query_freeze_list_fields[] = {
     END,
 };
 
+static const struct field query_audit_fields[] = {
+    [QUERY_AUDIT_XID] = XID("xid", 0),
+    [QUERY_AUDIT_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_AUDIT_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+
 static const struct schema queries[QUERY_NR] = {
     [QUERY_NODES] = {"nodes", no_fields, false},
     [QUERY_SEQUENCE] = {"sequence", query_sequence_fields, false},
@@ -518,6 +533,7 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_FREEZE_RESOURCE] = {"freeze_resource", query_freeze_resource_fields, false},
     [QUERY_FREEZE_TXN] = {"freeze_txn", query_freeze_txn_fields, false},
     [QUERY_FREEZE_LIST] = {"freeze_list", query_freeze_list_fields, false},
+    [QUERY_AUDIT] = {"audit", query_audit_fields, false},
 };
 
 const struct schema *command_schema(uint32_t type)

@@ -78,6 +78,7 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_WORKFLOW_STEP] = workflow_step,
     [COMMAND_WORKFLOW_END] = workflow_end,
     [COMMAND_TXN_ACT] = txn_act,
+    [COMMAND_TXN_ACT_MANY] = txn_act_many,
     [COMMAND_TOPIC_SUBSCRIBE] = topic_subscribe,
     [COMMAND_TOPIC_UNSUBSCRIBE] = topic_unsubscribe,
     [COMMAND_TOPIC_REMOVE] = topic_remove,
@@ -105,12 +106,14 @@ static const query_fn queries[QUERY_NR] = {
     [QUERY_FREEZE_RESOURCE] = query_freeze_resource,
     [QUERY_FREEZE_TXN] = query_freeze_txn,
     [QUERY_FREEZE_LIST] = query_freeze_list,
+    [QUERY_AUDIT] = query_audit,
 };
 
 static const timer_fn timers[TIMER_KIND_NR] = {
     [TIMER_SESSION] = session_expire, [TIMER_REPLY] = reply_expire,      [TIMER_NODE] = node_timer,
     [TIMER_ACKNOWLEDGE] = acknowledge_timer,
     [TIMER_TXN] = txn_timer,          [TIMER_RETENTION] = txn_retention, [TIMER_FREEZE] = freeze_timer,
+    [TIMER_AUDIT] = audit_expire,
 };
 
 static_assert(COMMAND_NR <= 128, "sm_metrics counts 128 types");
@@ -377,6 +380,7 @@ static void apply_one(struct sm *sm, struct store_txn *txn, struct sm_command *c
     a.sessions = sm->sessions;
     a.sm = sm;
     a.events = 0;
+    a.audits = 0;
     sm->place.time_us = time_us;
     fire_timers(sm, &a);
     a.detail[0] = '\0';

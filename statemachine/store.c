@@ -48,6 +48,7 @@ static const char *const table_names[STORE_TABLE_NR] = {
     [STORE_WORK] = "work",
     [STORE_FREEZES] = "freezes",
     [STORE_TOPICS] = "topics",
+    [STORE_AUDIT] = "audit",
 };
 
 static void (*broken_callback)(void *data, const char *sentence);

@@ -43,7 +43,8 @@ enum store_table {
     STORE_WORK = 16,      /* (due_us, xid, branch) -> operation */
     STORE_FREEZES = 17,   /* holders of frozen resources and who waits for them: freeze.h */
     STORE_TOPICS = 18,    /* who gets what is sent to a topic: topic.h */
-    STORE_TABLE_NR = 19
+    STORE_AUDIT = 19,     /* what operators did: audit.h */
+    STORE_TABLE_NR = 20
 };
 
 /* Open or create.  `*clean` tells whether what is inside may be used; when false the store is empty. */

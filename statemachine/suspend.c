@@ -10,11 +10,7 @@
  *
  * A decision keeps its token: participants see the same one before and after.  What was not decided gets a
  * new one, larger than that of any call made before. */
-#include <stdio.h>
-
-#include "txn.h"
-
-#define WORD_BYTES 8 /* the longest move */
+#include "audit.h"
 
 enum txn_status txn_stands(const struct txn *t)
 {
@@ -50,7 +46,8 @@ static void kept_load(struct apply *a, struct assent_bytes xid, const struct txn
     key_tail(&k->name, k->plan.name);
 }
 
-void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
+/* Nothing is due any more. */
+static void quiet(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     struct kept k;
     if (t->deadline_us != 0 && (t->status == TXN_ACTIVE || t->status == TXN_RUNNING))
@@ -68,9 +65,65 @@ void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct
         k.p.next_due_us = 0;
         branch_progress_put(a->txn, xid, i, t, &k.p);
     }
+}
+
+/* An operator's pause is on record as such; what the rules put aside is found beside it. */
+static void suspend_record(struct apply *a, struct assent_bytes xid, const struct txn *t)
+{
+    if (a->command != NULL &&
+        (a->command->type == COMMAND_TXN_ACT || a->command->type == COMMAND_TXN_ACT_MANY))
+        return;
+    struct audit entry = {.by = bytes_of(AUDIT_BY_CLUSTER),
+                          .act = bytes_of("suspend"),
+                          .reason = t->reason,
+                          .xid = xid,
+                          .before = t->suspended_from,
+                          .after = t->status};
+    audit_put(a, &entry);
+}
+
+void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
+{
+    quiet(a, xid, t);
     t->suspended_from = t->status;
     txn_because(t, reason);
     txn_move(t, TXN_SUSPENDED);
+    txn_save(a, xid, t);
+    suspend_record(a, xid, t);
+}
+
+void txn_stop(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    assert(!txn_ended(t->status));
+    if (t->status != TXN_SUSPENDED) {
+        quiet(a, xid, t);
+        t->suspended_from = t->status;
+    }
+    if (t->token == 0) /* it was never decided: from here on it is */
+        t->token = a->position;
+    txn_move(t, TXN_STOPPED);
+    t->finished_us = a->now_us;
+    timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, xid);
+    txn_save(a, xid, t);
+}
+
+/* A call under way stays where it is: it must not be made twice at a time. */
+void txn_hurry(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    struct kept k;
+    if (t->whole_due_us > a->now_us)
+        txn_whole_due(a, xid, t, t->mode == TXN_MODE_WORKFLOW ? SM_OP_CALLBACK : SM_OP_QUERY, a->now_us);
+    for (uint32_t i = 0; i < t->branches && t->status != TXN_ACTIVE; i++) {
+        kept_load(a, xid, t, i, &k);
+        enum sm_op op = branch_under_way(k.p.status);
+        if (op == 0 || k.p.next_due_us <= a->now_us || !its_turn(t, i))
+            continue;
+        work_clear(a->txn, k.p.next_due_us, xid, key_bytes(&k.name));
+        k.p.errors = 0;
+        k.p.next_due_us = a->now_us;
+        branch_progress_put(a->txn, xid, i, t, &k.p);
+        work_put(a->txn, a->now_us, xid, key_bytes(&k.name), op, k.p.attempts, t->token, i);
+    }
     txn_save(a, xid, t);
 }
 
@@ -169,49 +222,24 @@ int txn_skip(struct apply *a, struct assent_bytes xid, struct txn *t, struct ass
 {
     struct kept k;
     uint32_t ordinal;
-    assert(t->status == TXN_SUSPENDED);
     if (!branch_find(a->txn, xid, branch, &ordinal))
         return refuse(a, ASSENT_BRANCH_NOT_FOUND, "no branch %.*s", (int)branch.size,
                       (const char *)branch.base);
     kept_load(a, xid, t, ordinal, &k);
-    if (to_repeat(t, &k.plan, k.p.status) == 0 || !its_turn(t, ordinal))
+    enum sm_op op = to_repeat(t, &k.plan, k.p.status);
+    if (op == 0 || !its_turn(t, ordinal))
         return refuse(a, ASSENT_INVALID, "the step is %s", branch_status_name(k.p.status));
-    go_on(a, xid, t, ordinal);
+    if (t->status == TXN_SUSPENDED) {
+        go_on(a, xid, t, ordinal);
+        return ASSENT_OK;
+    }
+    if (k.p.next_due_us != 0)
+        work_clear(a->txn, k.p.next_due_us, xid, key_bytes(&k.name));
+    k.p.next_due_us = 0;
+    if (k.p.acknowledge_us != 0)
+        branch_accept_end(a, xid, ordinal, &k.p);
+    branch_skip(a, xid, t, ordinal, &k, op);
+    branch_done_next(a, xid, t, ordinal, op);
+    txn_save(a, xid, t);
     return ASSENT_OK;
-}
-
-/* An operator says how a suspended transaction goes on: "retry" what has not succeeded, "skip" one such
- * branch, go "back".  Who and why stand in the log and as the transaction's reason. */
-int txn_resume(struct apply *a)
-{
-    const struct command *c = a->command;
-    struct assent_bytes xid = arg_bytes(c, TXN_RESUME_XID), move = arg_bytes(c, TXN_RESUME_MOVE);
-    struct assent_bytes branch = arg_bytes(c, TXN_RESUME_BRANCH), by = arg_bytes(c, TXN_RESUME_BY);
-    struct assent_bytes why = txn_shortened(arg_bytes(c, TXN_RESUME_REASON), TXN_REASON_BYTES_MAX);
-    struct txn t;
-    int rv = ASSENT_OK;
-    char reason[WORD_BYTES + ASSENT_NAME_BYTES_MAX + TXN_REASON_BYTES_MAX + 8];
-    bool skip = bytes_equal(move, bytes_of("skip")), back = bytes_equal(move, bytes_of("back"));
-    if (!txn_load(a->txn, xid, &t))
-        return txn_not_found(a, xid);
-    if (!skip && !back && !bytes_equal(move, bytes_of("retry")))
-        return refuse(a, ASSENT_INVALID, "move: retry, skip or back");
-    if (why.size == 0)
-        return refuse(a, ASSENT_INVALID, "reason: say why");
-    if (skip != (branch.size > 0))
-        return refuse(a, ASSENT_INVALID, "branch: the step that skip passes over");
-    if (t.status != TXN_SUSPENDED)
-        return txn_decided(a, &t);
-    if (back && t.suspended_from == TXN_COMMITTING)
-        return refuse(a, ASSENT_TXN_DECIDED, "the transaction was COMMITTING");
-    snprintf(reason, sizeof(reason), "%.*s by %.*s: %.*s", (int)move.size, (const char *)move.base,
-             (int)by.size, (const char *)by.base, (int)why.size, (const char *)why.base);
-    txn_because(&t, bytes_of(reason));
-    if (skip)
-        rv = txn_skip(a, xid, &t, branch);
-    else if (back && t.suspended_from != TXN_ROLLING_BACK)
-        txn_back(a, xid, &t, t.reason);
-    else
-        txn_unsuspend(a, xid, &t);
-    return rv == ASSENT_OK ? txn_answer(a, xid, &t) : rv;
 }

@@ -245,9 +245,13 @@ void txn_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct as
 void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 /* Back to where it was; what has not succeeded is due now.  Saves. */
 void txn_unsuspend(struct apply *a, struct assent_bytes xid, struct txn *t);
-/* The same, but `branch`, whose call has not succeeded, counts as done.  ASSENT_OK, or a refusal and nothing
- * changed: there is no such branch, or its call is not due. */
+/* On it goes, suspended or not, but `branch`, whose call has not succeeded, counts as done.  ASSENT_OK, or a
+ * refusal and nothing changed: there is no such branch, or it is not its turn.  Saves. */
 int txn_skip(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes branch);
+/* From any status but an end to STOPPED: nothing is due any more, nothing is taken back.  Saves. */
+void txn_stop(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* What is due later is due now; waits are counted afresh.  Not of a suspended one.  Saves. */
+void txn_hurry(struct apply *a, struct assent_bytes xid, struct txn *t);
 /* The status a suspended or stopped transaction was in; that of any other. */
 enum txn_status txn_stands(const struct txn *t);
 

@@ -1,6 +1,6 @@
 /* One transaction as it stands, with its branches. */
+#include "audit.h"
 #include "text.h"
-#include "txn.h"
 
 /* A transaction's answer holds this much of its branches; 10,000 branches with payloads would not fit a
  * frame. */
@@ -140,7 +140,7 @@ int query_txn(struct apply *a)
         return txn_not_found(a, xid);
     bool workflow = t.mode == TXN_MODE_WORKFLOW; /* its branches are its steps */
     uint32_t shown = workflow ? 0 : branches_shown(a, xid, &t);
-    codec_map(a->out, TXN_HEAD_PAIRS + 4 + mode_pairs(&t));
+    codec_map(a->out, TXN_HEAD_PAIRS + 6 + mode_pairs(&t));
     txn_write_head(a->out, xid, &t);
     codec_pair_text(a->out, "traceparent", t.traceparent);
     codec_pair_json(a->out, "customData", txn_custom(a->txn, xid));
@@ -158,6 +158,9 @@ int query_txn(struct apply *a)
     } else if (workflow) {
         workflow_write(a, xid, &t);
     }
+    codec_pair_cstr(a->out, "suspendedFrom",
+                    t.suspended_from != 0 ? txn_status_name(t.suspended_from) : "");
+    audit_timeline(a, xid, &t);
     codec_cstr(a->out, "branches");
     codec_list(a->out, shown);
     for (uint32_t i = 0; i < shown; i++)

@@ -92,6 +92,9 @@ static const struct {
     {COMMAND_WORKFLOW_END, "{'xid':'x','status':'FAILED','reason':'r','result':[1]}"},
     {COMMAND_WORKFLOW_END, "{'xid':'x','status':'FAILED','reason':'r','result':[1],'keep':true}"},
     {COMMAND_TXN_ACT, "{'xid':'x','act':'skip','by':'ann','reason':'r','branch':'b'}"},
+    {COMMAND_TXN_ACT_MANY, "{'act':'retry','by':'ann','reason':'r','status':'SUSPENDED','mode':'SAGA',"
+                           "'businessType':'bt','after':'1.x','limit':10,'businessKey':'bk','order':'oldest',"
+                           "'fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
     {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','remark':'r'}"},
     {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
     {COMMAND_TOPIC_REMOVE, "{'topic':'t'}"},
@@ -126,6 +129,7 @@ static const struct {
     {QUERY_FREEZE_RESOURCE, "{'resource':'account:7'}"},
     {QUERY_FREEZE_TXN, "{'xid':'x','after':'a','limit':3}"},
     {QUERY_FREEZE_LIST, "{'prefix':'account:','after':'a','limit':3}"},
+    {QUERY_AUDIT, "{'xid':'x','after':'1.0','limit':3}"},
 };
 
 static char *golden; /* the file */

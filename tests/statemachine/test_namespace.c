@@ -239,6 +239,7 @@ static void refusals_name_the_bare_xid(void **state)
         {COMMAND_TXN_BRANCH, "{'xid':'none','branch':'b','confirmUrl':'','cancelUrl':''}",
          ASSENT_TXN_NOT_FOUND},
         {COMMAND_TXN_RESUME, "{'xid':'none','move':'retry','by':'ann','reason':'r'}", ASSENT_TXN_NOT_FOUND},
+        {COMMAND_TXN_ACT, "{'xid':'none','act':'retry','by':'ann','reason':'r'}", ASSENT_TXN_NOT_FOUND},
         {COMMAND_FREEZE, "{'xid':'none','resource':'r'}", ASSENT_TXN_NOT_FOUND},
         {COMMAND_BRANCH_REPORT, "{'xid':'none','branch':'b','op':1,'attempt':0,'success':true}",
          ASSENT_TXN_NOT_FOUND},

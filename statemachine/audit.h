@@ -1,0 +1,28 @@
+/* What operators did, and what waits for them, on record.  Private to statemachine/.
+ *
+ * Keys and values of STORE_AUDIT; every key begins with its kind, `at` is (position, number within it)
+ *   ROW  at          -> time, statuses, xid, and who did what, to which branch, and why
+ *   NS   ns 0 at     -> nothing: rows of a namespace
+ *   TXN  xid 0 at    -> nothing: rows of a transaction
+ * Rows outlive their transaction; after AUDIT_RETENTION_US a timer removes them, a few at a time. */
+#ifndef STATEMACHINE_AUDIT_H
+#define STATEMACHINE_AUDIT_H
+
+#include "txn.h"
+
+#define AUDIT_RETENTION_US  (90ll * 24 * 3600 * 1000000)
+#define AUDIT_REMOVE_ROWS   256 /* removed by one firing of the timer */
+#define AUDIT_TIMELINE_ROWS 50  /* shown with a transaction: the newest ones */
+#define AUDIT_BY_CLUSTER    ""  /* nobody: the rules did it */
+
+struct audit {
+    struct assent_bytes by, act, reason;
+    struct assent_bytes xid, branch; /* empty: it was about something else; the whole transaction */
+    enum txn_status before, after;   /* 0: it has none */
+};
+/* Put it on record; borrows until return. */
+void audit_put(struct apply *a, const struct audit *entry);
+/* The pair "timeline": what happened to a transaction, the oldest first. */
+void audit_timeline(struct apply *a, struct assent_bytes xid, const struct txn *t);
+
+#endif /* STATEMACHINE_AUDIT_H */
