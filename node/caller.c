@@ -1,7 +1,7 @@
 /* HTTP calls on the loop.
  *
  * The happy path: start -> libcurl asks to watch a socket (on_socket) and to be woken (on_timeout) -> uv
- * tells about both
+ * tells about both (the sockets are a set of their own, which costs a call less than a uv_poll_t each)
  * -> curl_multi_socket_action -> a finished message -> the callback.  Failures arrive on the same road: a bad
  * name, a refused connection or a passed time limit is a message with another result.  Name look-ups run in
  * libcurl's threads, so a dead resolver costs a call its time limit and the loop nothing. */
@@ -12,6 +12,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
 
 #include "assent/error.h"
 #include "assent/limits.h"
@@ -19,6 +21,7 @@
 #define EASY_POOL          64    /* idle handles kept for the next call */
 #define RECEIVE_BYTES      4096L /* of each call under way; answers are short */
 #define CONNECTIONS_KEPT   512L  /* idle connections kept alive, all hosts together */
+#define POLL_EVENTS        64    /* sockets served per look */
 #define CONNECT_TIMEOUT_MS 3000L
 #define REDIRECTS_SAME_MAX 5L
 #define REDIRECTS_ANY_MAX  10L
@@ -32,6 +35,10 @@ struct caller {
     uv_loop_t *loop;
     CURLM *multi;
     uv_timer_t timer;
+    int epoll; /* libcurl's sockets; the loop watches it through `poll` */
+    uv_poll_t poll;
+    bool *wanted; /* by descriptor: libcurl waits for it */
+    size_t wanted_n;
     uint32_t handles; /* uv handles not closed yet */
     CURL *pool[EASY_POOL];
     uint32_t pooled;
@@ -39,13 +46,6 @@ struct caller {
     bool insecure;
     void (*closed)(void *data);
     void *closed_data;
-};
-
-/* A socket libcurl wants watched. */
-struct watch {
-    uv_poll_t poll;
-    struct caller *caller;
-    curl_socket_t socket;
 };
 
 /* ---- libcurl asks, uv answers ---- */
@@ -151,16 +151,21 @@ static void read_messages(struct caller *c)
 
 static void on_poll(uv_poll_t *poll, int status, int events)
 {
-    struct watch *w = poll->data;
-    int flags = 0, running;
-    if (status < 0)
-        flags = CURL_CSELECT_ERR;
-    if (events & UV_READABLE)
-        flags |= CURL_CSELECT_IN;
-    if (events & UV_WRITABLE)
-        flags |= CURL_CSELECT_OUT;
-    struct caller *c = w->caller; /* the action may close the watch */
-    curl_multi_socket_action(c->multi, w->socket, flags, &running);
+    struct caller *c = poll->data;
+    struct epoll_event ready[POLL_EVENTS];
+    int running, n = epoll_wait(c->epoll, ready, POLL_EVENTS, 0); /* more than these: the loop comes back */
+    (void)status, (void)events;
+    for (int i = 0; i < n; i++) {
+        int fd = ready[i].data.fd;
+        uint32_t broken = ready[i].events & (EPOLLERR | EPOLLHUP);
+        if (!c->wanted[fd]) { /* an idle connection that its host closes: libcurl finds out when it looks */
+            epoll_ctl(c->epoll, EPOLL_CTL_DEL, fd, NULL);
+            continue;
+        }
+        int flags = (ready[i].events & EPOLLIN || broken ? CURL_CSELECT_IN : 0) |
+                    (ready[i].events & EPOLLOUT || broken ? CURL_CSELECT_OUT : 0);
+        curl_multi_socket_action(c->multi, fd, flags, &running);
+    }
     read_messages(c);
 }
 
@@ -192,56 +197,55 @@ static void handle_closed(struct caller *c)
         return;
     void (*cb)(void *) = c->closed;
     void *data = c->closed_data;
+    free(c->wanted);
     free(c);
     cb(data);
 }
 
-static void on_watch_closed(uv_handle_t *handle)
+static bool wanted_grow(struct caller *c, size_t fd)
 {
-    struct watch *w = handle->data;
-    struct caller *c = w->caller;
-    free(w);
-    handle_closed(c);
+    size_t n = c->wanted_n > 0 ? c->wanted_n : 256;
+    while (n <= fd)
+        n *= 2;
+    bool *larger = realloc(c->wanted, n * sizeof(*larger));
+    if (larger == NULL)
+        return false;
+    memset(larger + c->wanted_n, 0, (n - c->wanted_n) * sizeof(*larger));
+    c->wanted = larger;
+    c->wanted_n = n;
+    return true;
 }
 
+/* Between two calls a kept connection stays in the set, unwanted; a descriptor that was closed has left it by
+ * itself, so one that comes back may be another one, and is added again. */
 static int on_socket(CURL *easy, curl_socket_t socket, int what, void *data, void *socket_data)
 {
     struct caller *c = data;
-    struct watch *w = socket_data;
-    (void)easy;
-    if (what == CURL_POLL_REMOVE) {
-        if (w != NULL) {
-            uv_poll_stop(&w->poll);
-            uv_close((uv_handle_t *)&w->poll, on_watch_closed);
-            curl_multi_assign(c->multi, socket, NULL);
-        }
+    size_t fd = (size_t)socket;
+    (void)easy, (void)socket_data;
+    if (fd >= c->wanted_n && !wanted_grow(c, fd))
+        return -1;
+    c->wanted[fd] = what != CURL_POLL_REMOVE;
+    if (what == CURL_POLL_REMOVE)
         return 0;
-    }
-    if (w == NULL) {
-        w = calloc(1, sizeof(*w));
-        if (w == NULL)
-            return -1;
-        if (uv_poll_init_socket(c->loop, &w->poll, socket) != 0) {
-            free(w);
-            return -1;
-        }
-        w->poll.data = w;
-        w->caller = c;
-        w->socket = socket;
-        c->handles++;
-        curl_multi_assign(c->multi, socket, w);
-    }
-    int events = 0;
-    if (what & CURL_POLL_IN)
-        events |= UV_READABLE;
-    if (what & CURL_POLL_OUT)
-        events |= UV_WRITABLE;
-    return uv_poll_start(&w->poll, events, on_poll) == 0 ? 0 : -1;
+    struct epoll_event event = {.events = (what & CURL_POLL_IN ? EPOLLIN : 0u) |
+                                          (what & CURL_POLL_OUT ? EPOLLOUT : 0u),
+                                .data.fd = socket};
+    if (epoll_ctl(c->epoll, EPOLL_CTL_MOD, socket, &event) == 0)
+        return 0;
+    return epoll_ctl(c->epoll, EPOLL_CTL_ADD, socket, &event) == 0 ? 0 : -1;
 }
 
 static void on_timer_closed(uv_handle_t *handle)
 {
     handle_closed(handle->data);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct caller *c = handle->data;
+    close(c->epoll);
+    handle_closed(c);
 }
 
 /* ---- open, close ---- */
@@ -260,6 +264,9 @@ int caller_open(struct caller **out, uv_loop_t *loop, const struct caller_config
     c->multi = curl_multi_init();
     if (c->multi == NULL)
         goto err_after_copy;
+    c->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (c->epoll < 0)
+        goto err_after_multi;
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);
@@ -267,11 +274,17 @@ int caller_open(struct caller **out, uv_loop_t *loop, const struct caller_config
     curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, CONNECTIONS_KEPT);
     int rv = uv_timer_init(loop, &c->timer);
     assert(rv == 0);
-    c->timer.data = c;
-    c->handles = 1;
+    rv = uv_poll_init(loop, &c->poll, c->epoll);
+    assert(rv == 0);
+    rv = uv_poll_start(&c->poll, UV_READABLE, on_poll);
+    assert(rv == 0);
+    c->timer.data = c->poll.data = c;
+    c->handles = 2;
     *out = c;
     return ASSENT_OK;
 
+err_after_multi:
+    curl_multi_cleanup(c->multi);
 err_after_copy:
     free(c->ca_file);
 err_after_alloc:
@@ -290,11 +303,12 @@ void caller_close(struct caller *c, void (*cb)(void *data), void *data)
     for (uint32_t i = 0; i < c->pooled; i++)
         curl_easy_cleanup(c->pool[i]);
     c->pooled = 0;
-    curl_multi_cleanup(c->multi); /* closes idle connections; their watches are closed through on_socket */
+    curl_multi_cleanup(c->multi); /* closes idle connections; on_socket() may hear of it */
     curl_global_cleanup();
     free(c->ca_file);
     c->ca_file = NULL;
     uv_close((uv_handle_t *)&c->timer, on_timer_closed);
+    uv_close((uv_handle_t *)&c->poll, on_poll_closed);
 }
 
 /* ---- a call ---- */
