@@ -27,6 +27,10 @@ static const struct {
     {COMMAND_TIMESTAMP_EVENT, "{'eventId':'e','node':'n','type':'t','business':'b'}"},
     {COMMAND_TXN_BEGIN, "{'xid':'x','timeoutMs':60000,'branches':[{'branch':'b','confirmUrl':'http://h/c',"
                         "'cancelUrl':'http://h/x'}]}"},
+    {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
+    {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/b'}"},
+    {COMMAND_MESSAGE_PREPARE, "{'xid':'m','queryUrl':'http://h/q','steps':[{'actionUrl':'topic://t'}]}"},
+    {COMMAND_WORKFLOW_PREPARE, "{'xid':'w','callbackUrl':'http://h/w'}"},
 };
 
 static void leave(void)
