@@ -1,5 +1,6 @@
 /* Global transactions and their branches as they stand in the store, and the moves they may make.
- * Private to statemachine/: txn.c (decisions), branch.c (participants), saga.c (steps), work.c (due calls),
+ * Private to statemachine/: txn.c (decisions), branch.c (participants), phase_two.c (confirms, cancels,
+ * deliveries), saga.c (steps), message.c, workflow.c, whole.c (calls of a transaction as a whole), work.c (due calls),
  * txn_index.c (where they are found), txn_list.c, txn_query.c.
  *
  *   ACTIVE --commit---> COMMITTING ---all confirmed---> COMMITTED        a decision, once logged, never
@@ -12,7 +13,7 @@
  *
  * Keys and values
  *   TXNS       xid 0 HEAD                  everything small, rewritten at each step
- *   TXNS       xid 0 CUSTOM                the custom data, written once
+ *   TXNS       xid 0 CUSTOM                the custom data, written once; likewise HEADERS, CALLBACK, RESULT
  *   BRANCHES   xid 0 PLAN ordinal          what to call, written once at registration
  *   BRANCHES   xid 0 PROGRESS ordinal      attempts and outcome; absent until the first report
  *   BRANCHES   xid 0 NAME name             -> ordinal
@@ -25,7 +26,8 @@
  *
  * A saga (saga.c) has its own way: RUNNING --all steps executed--> COMMITTED, or --a step failed-->
  * ROLLING_BACK
- * --all compensated--> ROLLED_BACK.
+ * --all compensated--> ROLLED_BACK.  A message (message.c) is committed by its submission and only forward; a
+ * workflow (workflow.c) ends as it is told, and its branches are RECORDED steps.
  *
  * Ordinals keep the order of registration, which a saga's steps and compensations walk.  A decision
  * writes the head and one WORK row per branch that has something to call, and no branch rows: until the first
