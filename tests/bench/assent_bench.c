@@ -104,7 +104,7 @@ void bench_print(const struct bench_options *o, const char *what, const struct b
 /* ---- command line ---- */
 
 static const char usage[] =
-    "usage: assent-bench http|native|tso|txn|backlog|listing|failover|idle|all [options]\n"
+    "usage: assent-bench http|native|tso|txn|backlog|listing|failover|idle|transactions|all [options]\n"
     "  http      HTTP/1.1 keep-alive load on --endpoints (HTTP addresses)\n"
     "  native    pipelined commands on --endpoints (native addresses)\n"
     "  tso       strict timestamps through libassent on --endpoints (native addresses)\n"
@@ -114,6 +114,7 @@ static const char usage[] =
     "  listing   pages by status among --transactions finished ones\n"
     "  failover  start a cluster, kill -9 its leader --kills times, time to the first write elsewhere\n"
     "  idle      start a cluster, resident memory of its nodes after --duration of silence\n"
+    "  transactions  the rows of `all` that are about transactions\n"
     "  all       start a cluster and print the table of figures with targets, --runs each\n"
     "http, native and tso start a cluster of their own when --endpoints is not given.\n"
     "  --endpoints LIST   host:port,host:port (loopback only); the leader is found among them\n"
@@ -121,7 +122,7 @@ static const char usage[] =
     "  --connections N    default 64 (native: 1)\n"
     "  --pipeline N       unanswered commands in all (native), waiting callers (tso); default 1024\n"
     "  --op NAME          http: tick current sync sequence vector tso begin livez; native: tick current;\n"
-    "                     txn: saga saga-concurrent saga-empty message tcc xa\n"
+    "                     txn: saga saga-concurrent saga-empty message message-prepared tcc xa\n"
     "  --count N          timestamps per call (tso); default 1\n"
     "  --duration S       seconds measured, default 5\n"
     "  --warmup S         seconds before that, default 1\n"
@@ -359,6 +360,8 @@ int main(int argc, char **argv)
         rc = run_failover(&o);
     } else if (strcmp(command, "idle") == 0) {
         rc = run_idle(&o);
+    } else if (strcmp(command, "transactions") == 0) {
+        rc = bench_transactions(&o) ? 0 : 1;
     } else if (strcmp(command, "all") == 0) {
         rc = bench_all(&o) ? 0 : 1;
     } else {

@@ -167,5 +167,7 @@ void bench_failover(const struct bench_options *o, struct bench_cluster *c, stru
 uint64_t bench_idle(const struct bench_options *o, struct bench_cluster *c, uint64_t *anonymous);
 /* The table of figures; false: a target was missed. */
 bool bench_all(const struct bench_options *o);
+/* Its rows of transactions alone. */
+bool bench_transactions(const struct bench_options *o);
 
 #endif /* TESTS_ASSENT_BENCH_H */

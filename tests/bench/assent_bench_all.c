@@ -307,22 +307,48 @@ static void print_peer(const struct bench_options *o)
     etcd_stop();
 }
 
+static void print_head(const struct bench_options *o)
+{
+    if (o->json) {
+        return;
+    }
+    print_machine();
+    printf(
+        "%u runs of %g s each, medians; default durability; HTTP/JSON, one replicated write per request\n\n",
+        o->runs, o->seconds);
+    printf(
+        "| figure                               | target               |     measured | errors | met    |\n"
+        "|--------------------------------------|----------------------|--------------|--------|--------|\n");
+}
+
+static bool run_many_rows(const struct bench_options *o)
+{
+    bool good = true;
+    if (!bench_stopped()) {
+        good &= run_backlog_rows(o);
+    }
+    if (!bench_stopped()) {
+        good &= run_listing_rows(o);
+    }
+    return good;
+}
+
+bool bench_transactions(const struct bench_options *o)
+{
+    print_head(o);
+    struct bench_cluster *c = cluster_start(o);
+    bool good = run_txn_rows(o, c);
+    cluster_stop(c);
+    return good & run_many_rows(o);
+}
+
 bool bench_all(const struct bench_options *o)
 {
     static struct bench_result failover;
     uint64_t anonymous;
     struct bench_cluster *c = cluster_start(o);
     uint64_t idle = bench_idle(o, c, &anonymous);
-    if (!o->json) {
-        print_machine();
-        printf("%u runs of %g s each, medians; default durability; HTTP/JSON, one replicated write per "
-               "request\n\n",
-               o->runs, o->seconds);
-        printf("| figure                               | target               |     measured | errors | met  "
-               "  |\n"
-               "|--------------------------------------|----------------------|--------------|--------|------"
-               "--|\n");
-    }
+    print_head(o);
     bool good = run_rows(o, c);
     good &= run_txn_rows(o, c);
     if (!bench_stopped()) {
@@ -334,12 +360,7 @@ bool bench_all(const struct bench_options *o)
         good &= print_row(o, "idle node, resident", (double)idle / 1e6, 30, true, "MB", 0);
     }
     cluster_stop(c);
-    if (!bench_stopped()) {
-        good &= run_backlog_rows(o);
-    }
-    if (!bench_stopped()) {
-        good &= run_listing_rows(o);
-    }
+    good &= run_many_rows(o);
     print_peer(o);
     return good;
 }

@@ -56,6 +56,10 @@ static const struct mode {
      "{\"steps\":[{\"actionUrl\":" URL "1\",\"payload\":{\"amount\":30}},{\"actionUrl\":" URL
      "2\",\"payload\":{\"amount\":30}}]}",
      NULL, 2, 1.1},
+    {"message-prepared", "MESSAGE", "/api/v1/transaction/message/prepare",
+     "{\"queryUrl\":" URL "q\",\"steps\":[{\"actionUrl\":" URL
+     "1\",\"payload\":{\"amount\":30}},{\"actionUrl\":" URL "2\",\"payload\":{\"amount\":30}}]}",
+     "/api/v1/transaction/message", 2, 2.1},
     {"tcc", "TCC", "/api/v1/transaction/begin",
      "{\"mode\":\"TCC\",\"branches\":[{\"branch\":\"01\",\"confirmUrl\":" URL "1\",\"cancelUrl\":" URL
      "1c\",\"payload\":{\"amount\":30}},{\"branch\":\"02\",\"confirmUrl\":" URL "2\",\"cancelUrl\":" URL
