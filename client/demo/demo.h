@@ -10,6 +10,7 @@
 /* One command of the program: arguments behind its name; gives the exit code. */
 int bank_main(int argc, char **argv);
 int inventory_main(int argc, char **argv);
+int application_main(int argc, char **argv);
 /* `name` and its options, or "run" and both behind it.  -1: there is no such demonstration. */
 int play_main(const char *name, int argc, char **argv);
 /* Names and sentences of all demonstrations, one a line. */

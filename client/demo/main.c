@@ -10,6 +10,7 @@ static const struct {
 } participants[] = {
     {"bank", "accounts in its own store: reserve, confirm, cancel; action, compensate", bank_main},
     {"inventory", "shelves and orders in its own store: action, compensate", inventory_main},
+    {"application", "a transfer as a workflow, which the coordinator calls back", application_main},
 };
 
 static int usage(void)

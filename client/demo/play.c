@@ -154,6 +154,11 @@ static void show_branches(const struct stage *s, const json_t *t)
             stage_number(b, "attempts"), stage_text(b, "lastError")[0] != 0 ? ", last error: " : "",
             stage_text(b, "lastError"));
     }
+    json_array_foreach(json_object_get(t, "steps"), i, b)
+    {
+        say(s, "    %-8s %-12s recorded by the application", stage_text(b, "branch"),
+            stage_text(b, "status"));
+    }
 }
 
 static void show_progress(struct stage *s)

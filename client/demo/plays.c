@@ -117,6 +117,29 @@ static bool transfer_message(struct stage *s)
     return ok;
 }
 
+/* The application does the steps itself, and dies between them. */
+static bool transfer_workflow(struct stage *s)
+{
+    struct peer *p = stage_peer(s, "application");
+    char callback[96], error[STAGE_ERROR_MAX];
+    snprintf(callback, sizeof(callback), "%s/callback", p->url);
+    snprintf(s->xid, sizeof(s->xid), "transfer-%lld", stage_now_us());
+    bool answered = stage_peer_post(p, "/start",
+                                    json_pack("{s:s, s:{s:I, s:s}, s:b}", "xid", s->xid, "data", "amount",
+                                              (json_int_t)s->o.amount, "callback", callback, "die", 1),
+                                    error);
+    if (!claim(s, !answered, "the application does not answer: it died"))
+        return false;
+    peer_wait(p);
+    json_t *t = stage_transaction(s, s->xid);
+    size_t steps = json_array_size(json_object_get(t, "steps"));
+    bool ok = claim(s, steps == 1 && strcmp(stage_text(t, "status"), "ACTIVE") == 0,
+                    "workflow %s is %s, %zu step(s) of it recorded", s->xid, stage_text(t, "status"), steps);
+    json_decref(t);
+    say(s, "the application will be called when nothing was heard of it for 10 s");
+    return ok;
+}
+
 /* ---- orders ---- */
 
 static json_t *order_step(struct stage *s, const char *name)
@@ -196,6 +219,14 @@ static const struct play plays[] = {
      .held = "bank-b",
      .end = "COMMITTED",
      .effects = {"bank-a 00 action", "bank-b credit action"},
+     .changes = TRANSFER},
+    {.name = "transfer-workflow",
+     .what = "workflow: the application does the steps and records them; it dies, and is called back",
+     .peers = {BANK_A, BANK_B(NULL), {.kind = "application", .name = "application"}},
+     .act = transfer_workflow,
+     .absent = "application",
+     .end = "COMMITTED",
+     .effects = {"bank-a debit action", "bank-b credit action"},
      .changes = TRANSFER},
     {.name = "order",
      .what =

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 void say(const struct stage *s, const char *format, ...)
@@ -152,6 +153,13 @@ json_t *stage_transaction(struct stage *s, const char *xid)
     json_t *data = NULL;
     snprintf(path, sizeof(path), "/transaction/%s", xid);
     return cluster_call(&s->cluster, "GET", path, NULL, 5000, &data, error, sizeof(error)) ? data : NULL;
+}
+
+long long stage_now_us(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (long long)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
 json_t *stage_wait(struct stage *s, const char *xid, const char *status)

@@ -66,6 +66,8 @@ bool stage_post(struct stage *s, const char *path, json_t *body, json_t **data);
 bool stage_submit(struct stage *s, const char *path, json_t *body);
 /* GET /transaction/{xid}; NULL: no answer. */
 json_t *stage_transaction(struct stage *s, const char *xid);
+/* Now, in microseconds since 1970: for names that nobody had before. */
+long long stage_now_us(void);
 /* Wait until it has the status; the transaction as it is then, NULL when patience ends. */
 json_t *stage_wait(struct stage *s, const char *xid, const char *status);
 

@@ -117,6 +117,8 @@ int main(void)
         DEMO("transfer"),
         DEMO("transfer-saga"),
         DEMO("transfer-message"),
+        {"transfer-workflow with a leader killed", the_demonstration_holds_though_its_leader_is_killed, NULL,
+         NULL, (char[]){"transfer-workflow"}}, /* once only: it waits for 10 s */
         DEMO("order"),
         DEMO("failing-step"),
         DEMO("participant-down"),
