@@ -265,6 +265,68 @@ static void an_operator_passes_over_a_delivery(void **state)
     assert_string_equal(status(h), "COMMITTED");
 }
 
+#define ACT(act) "{'xid':'t','by':'ann','reason':'r','act':'" act "'}"
+
+static void a_paused_message_is_neither_asked_about_nor_sent(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_MESSAGE_PREPARE, PREPARED);
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    assert_string_equal(due(h), "");
+    assert_int_equal(sm_run(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'t'}"), ASSENT_CONFLICT);
+    ok(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'t','keep':true}");
+    assert_string_equal(sm_text(h, "status"), "SUSPENDED");
+    assert_int_equal(report_attempt(h, "00", SM_OP_QUERY, 0, SM_OUTCOME_SUCCESS), ASSENT_REPORT_STALE);
+    ok(h, COMMAND_TXN_ACT, ACT("resume"));
+    assert_string_equal(due(h), "00:query");
+    ok(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'t'}");
+    report(h, "01", ACTION, ERROR);
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    assert_string_equal(due(h), "");
+    sm_reincarnate(h);
+    ok(h, COMMAND_TXN_ACT, ACT("resume"));
+    assert_string_equal(due(h), "01:action");
+    assert_int_equal(report_attempt(h, "01", SM_OP_ACTION, 1, SM_OUTCOME_SUCCESS), ASSENT_OK);
+    assert_string_equal(due(h), "02:action");
+    ok(h, COMMAND_TXN_ACT, "{'xid':'t','by':'ann','reason':'r','act':'skip','branch':'02'}");
+    assert_string_equal(status(h), "COMMITTED");
+}
+
+static void an_operator_turns_only_a_prepared_message_back(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_MESSAGE_PREPARE, PREPARED);
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    ok(h, COMMAND_TXN_ACT, ACT("back"));
+    assert_string_equal(status(h), "ROLLED_BACK");
+    ok(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'u'," TWO "}");
+    assert_int_equal(sm_run(h, COMMAND_TXN_ACT, "{'xid':'u','by':'ann','reason':'r','act':'back'}"),
+                     ASSENT_TXN_DECIDED);
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','by':'ann','reason':'r','act':'force'}");
+    assert_string_equal(sm_text(h, "status"), "STOPPED");
+    assert_int_equal(sm_run(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'u'}"), ASSENT_TXN_DECIDED);
+    ok(h, COMMAND_MESSAGE_PREPARE, "{'xid':'v','queryUrl':'http://s/q'," TWO "}");
+    ok(h, COMMAND_TXN_ACT, "{'xid':'v','by':'ann','reason':'r','act':'force'}");
+    assert_string_equal(due(h), "");
+    assert_int_equal(sm_run(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'v'}"), ASSENT_TXN_DECIDED);
+}
+
+static void a_pause_does_not_shorten_a_delay(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_MESSAGE_SUBMIT, "{'xid':'t','delayMs':5000," TWO "}");
+    int64_t created_us = sm_time_us(h->sm);
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    ok(h, COMMAND_TXN_ACT, ACT("resume"));
+    assert_true(sm_next_work_us(h->sm) == created_us + 5000000);
+    ok(h, COMMAND_TXN_ACT, ACT("retry")); /* now means now */
+    assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm));
+    ok(h, COMMAND_MESSAGE_PREPARE, "{'xid':'u','timeoutMs':0,'queryUrl':'http://s/q'," TWO "}");
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','by':'ann','reason':'r','act':'pause'}");
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','by':'ann','reason':'r','act':'resume'}");
+    assert_string_equal(due(h), "01:action"); /* nobody is asked about it after a pause either */
+}
+
 static void a_delayed_message_waits_from_its_creation_on(void **state)
 {
     struct sm_harness *h = *state;
@@ -613,6 +675,9 @@ int main(void)
         T(a_delivery_is_repeated_until_it_succeeds),
         T(a_delivery_given_up_waits_for_an_operator),
         T(an_operator_passes_over_a_delivery),
+        T(a_paused_message_is_neither_asked_about_nor_sent),
+        T(an_operator_turns_only_a_prepared_message_back),
+        T(a_pause_does_not_shorten_a_delay),
         T(a_delayed_message_waits_from_its_creation_on),
         T(a_command_may_be_repeated),
         T(a_door_may_keep_what_is_stored),

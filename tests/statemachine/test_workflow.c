@@ -198,6 +198,37 @@ static void a_preparation_may_be_repeated(void **state)
     assert_int_equal(strlen(sm_text(h, "xid")), 32);
 }
 
+#define ACT(act) "{'xid':'t','by':'ann','reason':'r','act':'" act "'}"
+
+static void a_paused_workflow_takes_nothing(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_WORKFLOW_PREPARE, PREPARED);
+    ok(h, COMMAND_WORKFLOW_STEP, STEP("01", "action", "SUCCEEDED", "1"));
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    assert_string_equal(due(h), "");
+    assert_int_equal(sm_run(h, COMMAND_WORKFLOW_STEP, STEP("02", "action", "SUCCEEDED", "1")),
+                     ASSENT_CONFLICT);
+    assert_int_equal(sm_run(h, COMMAND_WORKFLOW_END, "{'xid':'t','status':'SUCCEEDED'}"), ASSENT_CONFLICT);
+    ok(h, COMMAND_WORKFLOW_PREPARE, PREPARED);
+    assert_string_equal(sm_text(h, "status"), "SUSPENDED");
+    assert_int_equal(sm_count(h, "steps"), 1);
+    ok(h, COMMAND_TXN_ACT, ACT("resume"));
+    assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm)); /* called at once */
+    ok(h, COMMAND_WORKFLOW_STEP, STEP("02", "action", "SUCCEEDED", "1"));
+    assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm) + 10 * SECOND);
+    ok(h, COMMAND_TXN_ACT, ACT("retry"));
+    assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm));
+    ok(h, COMMAND_TXN_ACT, ACT("force"));
+    assert_string_equal(status(h), "STOPPED");
+    assert_string_equal(due(h), "");
+    assert_int_equal(sm_run(h, COMMAND_WORKFLOW_END, "{'xid':'t','status':'SUCCEEDED'}"), ASSENT_TXN_DECIDED);
+    assert_int_equal((show(h, ""), sm_count(h, "steps")), 2);
+    sm_advance(h, 8ll * 24 * 3600 * 1000);
+    ok(h, COMMAND_TICK, "{}");
+    assert_string_equal(status(h), "");
+}
+
 static void what_is_wrong_changes_nothing(void **state)
 {
     static const struct {
@@ -334,17 +365,12 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
     static const struct CMUnitTest tests[] = {
-        T(what_was_recorded_is_given_back),
-        cmocka_unit_test(an_end_keeps_its_result),
-        T(a_door_may_ask_what_stands_in_the_way),
-        T(a_step_is_recorded_once),
-        T(somebody_is_called_when_nothing_is_heard),
-        T(failed_callbacks_back_off),
-        T(without_a_callback_nobody_is_called),
-        T(a_preparation_may_be_repeated),
-        T(what_is_wrong_changes_nothing),
-        T(what_is_recorded_always_fits_one_answer),
-        cmocka_unit_test(random_runs_record_each_step_once),
+        T(what_was_recorded_is_given_back),          cmocka_unit_test(an_end_keeps_its_result),
+        T(a_door_may_ask_what_stands_in_the_way),    T(a_step_is_recorded_once),
+        T(somebody_is_called_when_nothing_is_heard), T(failed_callbacks_back_off),
+        T(without_a_callback_nobody_is_called),      T(a_preparation_may_be_repeated),
+        T(a_paused_workflow_takes_nothing),          T(what_is_wrong_changes_nothing),
+        T(what_is_recorded_always_fits_one_answer),  cmocka_unit_test(random_runs_record_each_step_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
