@@ -75,6 +75,8 @@ const struct route routes[] = {
      "Say what became of a branch that was accepted.", false},
     {"GET", "/transaction/status/{xid}", ROUTE_QUERY, QUERY_TXN_STATUS, "Status of a transaction.", false},
     {"GET", "/transaction/{xid}", ROUTE_QUERY, QUERY_TXN, "A transaction with its branches.", false},
+    {"GET", "/transaction/{xid}/tree", ROUTE_QUERY, QUERY_TXN_TREE, "A transaction and those nested in it.",
+     false},
     {"GET", "/transactions", ROUTE_QUERY, QUERY_TXN_LIST, "List transactions.", false},
     {"GET", "/transactions/counts", ROUTE_QUERY, QUERY_TXN_COUNTS, "Transactions by mode and status.", false},
     {"POST", "/transaction/{xid}/{act}", ROUTE_COMMAND, COMMAND_TXN_ACT,

@@ -25,16 +25,16 @@ static struct store_key timer_id(struct assent_bytes xid, uint32_t ordinal)
 }
 
 void branch_accept(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
-                   const struct branch_plan *plan, struct branch_progress *p)
+                   struct assent_bytes name, uint32_t acknowledge_ms, struct branch_progress *p)
 {
     struct store_key id = timer_id(xid, i);
-    assert(plan->acknowledge_ms > 0 && p->acknowledge_us == 0);
+    assert(acknowledge_ms > 0 && p->acknowledge_us == 0);
     if (p->status != BRANCH_ACCEPTED) {
         branch_move(p, BRANCH_ACCEPTED);
-        branch_event(a, xid, t, plan->name, p->status);
+        branch_event(a, xid, t, name, p->status);
     }
     p->next_due_us = 0;
-    p->acknowledge_us = a->now_us + (int64_t)plan->acknowledge_ms * 1000;
+    p->acknowledge_us = a->now_us + (int64_t)acknowledge_ms * 1000;
     branch_progress_put(a->txn, xid, i, t, p);
     timer_set(a->txn, p->acknowledge_us, TIMER_ACKNOWLEDGE, key_bytes(&id));
 }

@@ -19,6 +19,7 @@ struct apply {
     struct session_book *sessions; /* session.c's own */
     struct sm *sm;                 /* statemachine.c's own */
     uint32_t events;               /* told of this command */
+    struct nest_queue *nest;       /* nest.c's own */
     uint32_t audits;               /* put on record by this command */
 };
 
@@ -48,14 +49,14 @@ void apply_explain(struct apply *a, const char *format, ...) __attribute__((form
 
 /* Kinds; numbers are stored and never reused. */
 enum timer_kind {
-    TIMER_SESSION = 1,   /* id: client */
-    TIMER_REPLY = 2,     /* id: idempotency key */
-    TIMER_NODE = 3,      /* id: node name */
-    TIMER_TXN = 4,       /* id: xid: timeout */
-    TIMER_RETENTION = 5, /* id: xid: remove a finished transaction */
+    TIMER_SESSION = 1,     /* id: client */
+    TIMER_REPLY = 2,       /* id: idempotency key */
+    TIMER_NODE = 3,        /* id: node name */
+    TIMER_TXN = 4,         /* id: xid: timeout */
+    TIMER_RETENTION = 5,   /* id: xid: remove a finished transaction */
     TIMER_ACKNOWLEDGE = 6, /* id: xid 0 ordinal: the time for the acknowledgement of a step is over */
-    TIMER_FREEZE = 16,   /* id: key of a wait for a frozen resource */
-    TIMER_AUDIT = 17,    /* no id: the oldest acts on record have had their time */
+    TIMER_FREEZE = 16,     /* id: key of a wait for a frozen resource */
+    TIMER_AUDIT = 17,      /* no id: the oldest acts on record have had their time */
     TIMER_KIND_NR
 };
 void timer_set(struct store_txn *txn, int64_t due_us, enum timer_kind kind, struct assent_bytes id);
@@ -91,8 +92,8 @@ int timestamp_event(struct apply *a), timestamp_sync(struct apply *a),
 int txn_begin(struct apply *a), txn_branch(struct apply *a), txn_commit(struct apply *a),
     txn_rollback(struct apply *a), branch_report(struct apply *a), saga_submit(struct apply *a),
     txn_resume(struct apply *a), query_txn_status(struct apply *a), query_txn(struct apply *a),
-    query_txn_list(struct apply *a), query_txn_counts(struct apply *a), branch_reports(struct apply *a),
-    branch_acknowledge(struct apply *a), txn_act(struct apply *a);
+    query_txn_tree(struct apply *a), query_txn_list(struct apply *a), query_txn_counts(struct apply *a),
+    branch_reports(struct apply *a), branch_acknowledge(struct apply *a), txn_act(struct apply *a);
 int message_prepare(struct apply *a), message_submit(struct apply *a), workflow_prepare(struct apply *a),
     workflow_step(struct apply *a), workflow_end(struct apply *a);
 int topic_subscribe(struct apply *a), topic_unsubscribe(struct apply *a), topic_remove(struct apply *a),

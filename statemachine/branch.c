@@ -425,7 +425,8 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
                           const struct txn *t, const struct branch_plan *plan, struct branch_progress *p)
 {
     *p = (struct branch_progress){.status = BRANCH_REGISTERED};
-    if (txn_stands(t) == TXN_ACTIVE && t->mode != TXN_MODE_WORKFLOW)
+    enum txn_status stands = txn_stands(t);
+    if (stands == TXN_ACTIVE && t->mode != TXN_MODE_WORKFLOW)
         return;
     struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
     struct assent_bytes r;
@@ -448,6 +449,13 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
         assert(r.size == 0);
         return;
     }
+    if (t->waits)
+        return;
+    if (stands == TXN_RUNNING || stands == TXN_PREPARING) {
+        if (t->execute)
+            try_progress(t, plan, ordinal, p);
+        return;
+    }
     if (t->mode == TXN_MODE_SAGA || (t->mode == TXN_MODE_MESSAGE && t->status == TXN_ROLLED_BACK))
         return;
     enum sm_op op = phase_two_op(t);
@@ -457,8 +465,21 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
         p->finished_us = t->decided_us;
     } else if (t->order == TXN_PARALLEL || ordinal == t->cursor) { /* its turn has come */
         branch_move(p, ops[op].doing);
-        p->next_due_us = phase_two_due_us(t);
+        p->next_due_us = stands == t->status ? phase_two_due_us(t) : 0;
     }
+}
+
+void branch_progress_clear(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal)
+{
+    struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
+    store_del(store, STORE_BRANCHES, key_bytes(&k));
+}
+
+bool branch_progress_kept(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal)
+{
+    struct store_key k = branch_key(xid, BRANCH_KEY_PROGRESS, ordinal);
+    struct assent_bytes row;
+    return store_get(store, STORE_BRANCHES, key_bytes(&k), &row);
 }
 
 void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
@@ -527,6 +548,8 @@ void branch_done_next(struct apply *a, struct assent_bytes xid, struct txn *t, u
 {
     if (t->mode == TXN_MODE_SAGA)
         saga_go_on(a, xid, t, ordinal, op);
+    else if (op == SM_OP_TRY)
+        try_done(a, xid, t, ordinal);
     else
         phase_two_done(a, xid, t, ordinal);
 }

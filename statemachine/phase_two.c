@@ -24,6 +24,12 @@ int64_t phase_two_due_us(const struct txn *t)
     return earliest_us > t->decided_us ? earliest_us : t->decided_us;
 }
 
+/* Its try was never due: two_phase.c. */
+static bool left_alone(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i)
+{
+    return t->execute && branch_progress_kept(a->txn, xid, i);
+}
+
 /* The next branch with something to call, from `i` on in the transaction's order, is due. */
 static void turn_put(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, uint32_t i,
                      int64_t due_us)
@@ -33,7 +39,7 @@ static void turn_put(struct apply *a, struct assent_bytes xid, struct txn *t, en
         assert(i < t->branches); /* something is pending, so a branch is found before the end */
         bool there = branch_plan_load(a->txn, xid, i, &plan);
         assert(there);
-        if (plan.url[op].size > 0)
+        if (plan.url[op].size > 0 && !left_alone(a, xid, t, i))
             break;
     }
     t->cursor = i;
@@ -48,7 +54,7 @@ static void all_put(struct apply *a, struct assent_bytes xid, const struct txn *
         struct branch_plan plan;
         bool there = branch_plan_load(a->txn, xid, i, &plan);
         assert(there);
-        if (plan.url[op].size == 0)
+        if (plan.url[op].size == 0 || left_alone(a, xid, t, i))
             continue;
         work_put(a->txn, due_us, xid, plan.name, op, 0, t->token, i);
         planned++;

@@ -17,7 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "txn.h"
+#include "nest.h"
 
 static bool started(enum branch_status status)
 {
@@ -117,8 +117,10 @@ static void saga_flow(struct apply *a, struct assent_bytes xid, struct txn *t, e
 
 void saga_settle(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
-    if (t->pending > 0 || t->status == TXN_SUSPENDED)
+    if (t->pending > 0 || t->status == TXN_SUSPENDED || t->waits)
         return;
+    if (t->status == TXN_RUNNING && t->open_children > 0)
+        return; /* the last one to decide comes back here */
     if (t->status == TXN_RUNNING) {
         t->decided_us = a->now_us;
         if (t->deadline_us != 0)
@@ -197,6 +199,7 @@ static void submit_write(struct apply *a, struct assent_bytes xid, struct txn *t
         if (waits.waiting > 0)
             branch_progress_put(a->txn, xid, i, t, &waits);
     }
+    nest_join(a, xid, t);
     if (t->held)
         txn_save(a, xid, t);
     else
@@ -239,6 +242,9 @@ int saga_submit(struct apply *a)
             saga_plan_asynchronous(&plan))
             t.saga.on_failure = SAGA_UNSAID;
         if (!txn_load(a->txn, xid, &there)) {
+            rv = nest_check(a, &t);
+            if (rv != ASSENT_OK)
+                goto out;
             submit_write(a, xid, &t, &plan);
             txn_answer_begin(a, xid, &t, true);
         } else if (there.mode == TXN_MODE_SAGA && there.status == TXN_ACTIVE && there.held && !t.held) {
@@ -250,14 +256,16 @@ int saga_submit(struct apply *a)
             rv = txn_exists(a, xid, &there);
         }
     }
+out:
     saga_plan_close(&plan);
     return rv;
 }
 
 /* ---- back */
 
-/* Prepare a step for the way back; true: it takes part, and when nothing behind it does, it is `ready`. */
-static bool step_turn(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i, bool *ready)
+/* Prepare a step for the way back, when those behind it that take part are done; true: it takes part itself.
+ */
+static bool step_turn(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i)
 {
     struct branch_plan plan;
     struct branch_progress p;
@@ -281,7 +289,6 @@ static bool step_turn(struct apply *a, struct assent_bytes xid, const struct txn
         free(behind);
     }
     branch_progress_put(a->txn, xid, i, t, &p);
-    *ready = p.waiting == 0;
     return true;
 }
 
@@ -294,25 +301,37 @@ void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct a
     txn_because(t, reason);
     t->token = a->position;
     t->decided_us = a->now_us;
-    uint32_t *ready = ready_room(t), n = 0;
-    bool is_ready;
+    t->finished_us = 0;
     t->pending = 0;
     if (begun && !t->saga.concurrent) { /* all steps up to the one under way were reached, in order */
-        bool turned = step_turn(a, xid, t, t->saga.cursor, &is_ready);
-        assert(turned && is_ready);
+        bool turned = step_turn(a, xid, t, t->saga.cursor);
+        assert(turned);
         t->pending = t->saga.cursor + 1;
-        ready[n++] = t->saga.cursor;
     }
-    for (uint32_t i = 0; begun && t->saga.concurrent && i < t->branches; i++) {
-        if (!step_turn(a, xid, t, i, &is_ready))
-            continue;
-        t->pending++;
-        if (is_ready)
+    for (uint32_t i = 0; begun && t->saga.concurrent && i < t->branches; i++)
+        t->pending += step_turn(a, xid, t, i);
+    if (t->children > 0)
+        t->waits = true;
+    else
+        saga_back_begin(a, xid, t);
+    txn_save(a, xid, t);
+}
+
+void saga_back_begin(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    uint32_t *ready = ready_room(t), n = 0;
+    if (!t->saga.concurrent && t->pending > 0)
+        ready[n++] = t->saga.cursor;
+    for (uint32_t i = 0; t->saga.concurrent && t->pending > 0 && i < t->branches; i++) {
+        struct branch_plan plan;
+        struct branch_progress p;
+        uint8_t error[TXN_ERROR_BYTES_MAX];
+        step_load(a, xid, t, i, &plan, &p, error);
+        if (started(p.status) && p.waiting == 0)
             ready[n++] = i;
     }
     saga_flow(a, xid, t, SM_OP_COMPENSATE, ready, n);
     free(ready);
-    txn_save(a, xid, t);
 }
 
 void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
@@ -452,7 +471,7 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
     } else if (outcome == SM_OUTCOME_FAILURE && op == SM_OP_ACTION && t->saga.on_failure != SAGA_RETRY) {
         saga_step_failed(a, xid, t, ordinal, name, p, false);
     } else if (outcome == SM_OUTCOME_ONGOING && op == SM_OP_ACTION && plan->acknowledge_ms > 0) {
-        branch_accept(a, xid, t, ordinal, plan, p);
+        branch_accept(a, xid, t, ordinal, name, plan->acknowledge_ms, p);
     } else {
         branch_move(p, branch_doing(op));
         saga_step_again(a, xid, t, ordinal, plan, name, p, op, outcome == SM_OUTCOME_ONGOING);

@@ -526,6 +526,7 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_TIMESTAMP_EVENTS] = {"timestamp_events", query_timestamp_events_fields, false},
     [QUERY_TXN_STATUS] = {"txn_status", query_txn_status_fields, false},
     [QUERY_TXN] = {"txn", query_txn_fields, false},
+    [QUERY_TXN_TREE] = {"txn_tree", query_txn_fields, false},
     [QUERY_TXN_LIST] = {"txn_list", query_txn_list_fields, false},
     [QUERY_TXN_COUNTS] = {"txn_counts", query_txn_counts_fields, false},
     [QUERY_TOPICS] = {"topics", query_topics_fields, false},

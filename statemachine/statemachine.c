@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "nest.h"
 #include "session.h"
 
 #define MAP_BYTES_DEFAULT (UINT64_C(64) << 30)
@@ -31,6 +32,7 @@ struct sm {
     struct codec_arena query_arena;
     struct codec_writer answer;
     struct sm_metrics metrics;
+    struct nest_queue nest;
     void (*on_event)(void *data, const struct sm_event *event);
     void *on_event_data;
 };
@@ -99,6 +101,7 @@ static const query_fn queries[QUERY_NR] = {
     [QUERY_TIMESTAMP_EVENTS] = query_timestamp_events,
     [QUERY_TXN_STATUS] = query_txn_status,
     [QUERY_TXN] = query_txn,
+    [QUERY_TXN_TREE] = query_txn_tree,
     [QUERY_TXN_LIST] = query_txn_list,
     [QUERY_TXN_COUNTS] = query_txn_counts,
     [QUERY_TOPICS] = query_topics,
@@ -110,10 +113,9 @@ static const query_fn queries[QUERY_NR] = {
 };
 
 static const timer_fn timers[TIMER_KIND_NR] = {
-    [TIMER_SESSION] = session_expire, [TIMER_REPLY] = reply_expire,      [TIMER_NODE] = node_timer,
-    [TIMER_ACKNOWLEDGE] = acknowledge_timer,
-    [TIMER_TXN] = txn_timer,          [TIMER_RETENTION] = txn_retention, [TIMER_FREEZE] = freeze_timer,
-    [TIMER_AUDIT] = audit_expire,
+    [TIMER_SESSION] = session_expire,        [TIMER_REPLY] = reply_expire, [TIMER_NODE] = node_timer,
+    [TIMER_ACKNOWLEDGE] = acknowledge_timer, [TIMER_TXN] = txn_timer,      [TIMER_RETENTION] = txn_retention,
+    [TIMER_FREEZE] = freeze_timer,           [TIMER_AUDIT] = audit_expire,
 };
 
 static_assert(COMMAND_NR <= 128, "sm_metrics counts 128 types");
@@ -227,6 +229,7 @@ void sm_close(struct sm *sm, bool clean)
     codec_writer_close(&sm->results);
     codec_writer_close(&sm->scratch);
     codec_writer_close(&sm->answer);
+    nest_queue_close(&sm->nest);
     free(sm);
 }
 
@@ -314,6 +317,7 @@ static void fire_timers(struct sm *sm, struct apply *a)
         store_del(a->txn, STORE_TIMERS, key_bytes(&timer));
         codec_writer_reset(&sm->scratch);
         timers[kind](a, id);
+        nest_settle(a);
         sm->metrics.timers_fired++;
         next_due(sm, a->txn);
     }
@@ -327,6 +331,7 @@ static int execute(struct apply *a)
     codec_uint(a->out, ASSENT_OK);
     size_t data = codec_written(a->out).size;
     int code = commands[a->command->type](a);
+    nest_settle(a);
     if (code == ASSENT_OK) {
         if (codec_written(a->out).size == data)
             codec_nil(a->out);
@@ -380,6 +385,7 @@ static void apply_one(struct sm *sm, struct store_txn *txn, struct sm_command *c
     a.sessions = sm->sessions;
     a.sm = sm;
     a.events = 0;
+    a.nest = &sm->nest;
     a.audits = 0;
     sm->place.time_us = time_us;
     fire_timers(sm, &a);

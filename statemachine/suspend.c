@@ -154,7 +154,7 @@ static void branch_again(struct apply *a, struct assent_bytes xid, const struct 
                          struct kept *k, enum sm_op op)
 {
     if (k->p.status == BRANCH_ACCEPTED) { /* under way at the participant: its time begins anew */
-        branch_accept(a, xid, t, i, &k->plan, &k->p);
+        branch_accept(a, xid, t, i, key_bytes(&k->name), k->plan.acknowledge_ms, &k->p);
         return;
     }
     int64_t due_us = a->now_us;

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "freeze.h"
+#include "nest.h"
 
 #define BIT(n) (1u << (n))
 
@@ -20,8 +21,8 @@ static const uint16_t txn_next[TXN_STATUS_NR] = {
     [TXN_ROLLING_BACK] = BIT(TXN_ROLLED_BACK) | BIT(TXN_SUSPENDED) | BIT(TXN_STOPPED),
     [TXN_SUSPENDED] =
         BIT(TXN_ACTIVE) | BIT(TXN_RUNNING) | BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) | BIT(TXN_STOPPED),
-    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) | BIT(TXN_SUSPENDED) |
-                    BIT(TXN_STOPPED),
+    [TXN_RUNNING] = BIT(TXN_COMMITTED) | BIT(TXN_PREPARING) | BIT(TXN_COMMITTING) | BIT(TXN_ROLLING_BACK) |
+                    BIT(TXN_SUSPENDED) | BIT(TXN_STOPPED),
 };
 static_assert(TXN_STATUS_NR <= 16, "txn_next holds one bit per status");
 
@@ -85,7 +86,8 @@ enum {
     TXN_HAS_CALLBACK = 4,
     TXN_IS_EXECUTED = 8,
     TXN_HAS_RESULT = 16,
-    TXN_IS_HELD = 32
+    TXN_IS_HELD = 32,
+    TXN_WAITS = 64
 };
 enum { SAGA_IS_CONCURRENT = 1, SAGA_HAS_EDGES = 2 };
 
@@ -102,7 +104,8 @@ static uint8_t head_flags(const struct txn *t)
 {
     return (uint8_t)((t->custom ? TXN_HAS_CUSTOM : 0) | (t->headers ? TXN_HAS_HEADERS : 0) |
                      (t->callback ? TXN_HAS_CALLBACK : 0) | (t->execute ? TXN_IS_EXECUTED : 0) |
-                     (t->result ? TXN_HAS_RESULT : 0) | (t->held ? TXN_IS_HELD : 0));
+                     (t->result ? TXN_HAS_RESULT : 0) | (t->held ? TXN_IS_HELD : 0) |
+                     (t->waits ? TXN_WAITS : 0));
 }
 
 static void options_encode(struct row_writer *w, const struct txn *t)
@@ -210,6 +213,7 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     t->execute = (flags & TXN_IS_EXECUTED) != 0;
     t->result = (flags & TXN_HAS_RESULT) != 0;
     t->held = (flags & TXN_IS_HELD) != 0;
+    t->waits = (flags & TXN_WAITS) != 0;
     t->branches = row_take_u32(&r);
     t->begun = row_take_u32(&r);
     t->confirmable = row_take_u32(&r);
@@ -294,6 +298,8 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     if (t->stored != t->status)
         txn_index_move(a->txn, xid, t, t->stored, t->status);
     freeze_follow(a, xid, t->stored, t->status);
+    if (t->stored != t->status)
+        nest_moved(a, xid, t);
     if (t->stored != t->status) {
         struct sm_event event = {
             .kind = SM_EVENT_STATUS,
@@ -453,6 +459,9 @@ int txn_parse(struct apply *a, struct txn *t, enum txn_mode absent, uint32_t opt
     int rv = options_parse(a, t, options);
     if (rv != ASSENT_OK)
         return rv;
+    if (t->parent.size > 0 && (t->mode == TXN_MODE_MESSAGE || t->mode == TXN_MODE_WORKFLOW))
+        return refuse(a, ASSENT_INVALID, "parent: a %s stands in no other transaction",
+                      txn_mode_name(t->mode));
     t->timeout_ms = arg_uint(c, TXN_BEGIN_TIMEOUT_MS, two_phase ? TXN_TIMEOUT_MS_DEFAULT : 0);
     t->retry.base_ms = arg_uint(c, TXN_BEGIN_RETRY_BASE_MS, TXN_RETRY_BASE_MS_DEFAULT);
     t->retry.cap_ms = arg_uint(c, TXN_BEGIN_RETRY_CAP_MS, TXN_RETRY_CAP_MS_DEFAULT);
@@ -565,6 +574,24 @@ struct assent_bytes txn_xid(struct apply *a, char made[TXN_MADE_BYTES])
     return bytes_of(made);
 }
 
+static int begin_write(struct apply *a, struct assent_bytes xid, struct txn *t,
+                       const struct branch_plan *plans, uint32_t n)
+{
+    int rv = nest_check(a, t);
+    if (rv != ASSENT_OK)
+        return rv;
+    if (t->execute) {
+        t->status = TXN_RUNNING;
+        t->token = a->position;
+    }
+    txn_write(a, xid, t, plans, n, TXN_BEGIN_OPTIONS);
+    nest_join(a, xid, t);
+    if (t->execute)
+        try_begin(a, xid, t);
+    txn_save(a, xid, t);
+    return txn_answer_begin(a, xid, t, true);
+}
+
 /* Begin.  Without an xid one is made: cluster tag (8 hex digits), shard (4), position (20), which is 16 bytes
  * in hexadecimal and so fits the gtrid of XA.  With an xid that is there: the same answer if the content is
  * the same, EXISTS otherwise. */
@@ -578,12 +605,11 @@ int txn_begin(struct apply *a)
     int rv = txn_parse(a, &t, TXN_MODE_TCC, TXN_BEGIN_OPTIONS);
     if (rv != ASSENT_OK)
         return rv;
+    t.execute = arg_bool(a->command, TXN_BEGIN_EXECUTE, false);
     rv = begin_branches(a, &n, &plans);
     if (rv == ASSENT_OK) {
         if (!txn_load(a->txn, xid, &there)) {
-            txn_write(a, xid, &t, plans, n, TXN_BEGIN_OPTIONS);
-            txn_save(a, xid, &t);
-            txn_answer_begin(a, xid, &t, true);
+            rv = begin_write(a, xid, &t, plans, n);
         } else if (arg_bool(a->command, TXN_BEGIN_OPTIONS + OPTION_KEEP, false) ||
                    txn_same(a, xid, &there, &t, plans, n)) {
             txn_answer_begin(a, xid, &there, false);
@@ -645,14 +671,43 @@ void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum tx
         timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
     if (t->whole_due_us != 0)
         txn_whole_due(a, xid, t, (enum sm_op)0, 0);
+    if (t->execute)
+        try_end(a, xid, t, to == TXN_ROLLING_BACK);
     txn_move(t, to);
     t->token = a->position;
     t->decided_us = a->now_us;
     t->pending = to == TXN_COMMITTING ? t->confirmable : t->cancellable;
-    if (t->pending > 0)
+    if (to == TXN_ROLLING_BACK && t->children > 0)
+        t->waits = true;
+    else if (t->pending > 0)
         phase_two_begin(a, xid, t);
     else
         txn_finish(a, xid, t);
+}
+
+void txn_back_begin(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    assert(t->status == TXN_ROLLING_BACK && t->waits && t->open_children == 0);
+    t->waits = false;
+    if (t->mode == TXN_MODE_SAGA)
+        saga_back_begin(a, xid, t);
+    else if (t->pending > 0)
+        phase_two_begin(a, xid, t);
+    else
+        txn_finish(a, xid, t);
+}
+
+void txn_vote(struct apply *a, struct assent_bytes xid, struct txn *t)
+{
+    assert(t->open_children == 0);
+    if (!nest_inside(a->txn, t)) {
+        txn_decide(a, xid, t, TXN_COMMITTING);
+        return;
+    }
+    if (t->deadline_us != 0)
+        timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
+    txn_move(t, TXN_PREPARING);
+    t->token = a->position;
 }
 
 void txn_call_succeeded(struct apply *a, struct assent_bytes xid, struct txn *t)
@@ -703,12 +758,16 @@ int txn_commit(struct apply *a)
         return refuse(a, ASSENT_INVALID, "a message is submitted, a workflow is ended");
     if (t.status == TXN_SUSPENDED && stands == TXN_ACTIVE)
         return refuse(a, ASSENT_CONFLICT, "the transaction waits for an operator");
-    if (t.status == TXN_ACTIVE) {
+    if (stands == TXN_RUNNING)
+        return refuse(a, ASSENT_INVALID, "the transaction commits when every try has succeeded");
+    if (t.status == TXN_ACTIVE && t.open_children > 0)
+        return refuse(a, ASSENT_CONFLICT, "%u nested transactions are undecided", t.open_children);
+    if (t.status == TXN_ACTIVE || (t.status == TXN_PREPARING && !nest_inside(a->txn, &t))) {
         int rv = txn_calls_change(a, xid, &t, TXN_COMMIT_HEADERS, TXN_COMMIT_CALL_TIMEOUT_MS,
                                   TXN_COMMIT_RETRY_BASE_MS);
         if (rv != ASSENT_OK)
             return rv;
-        txn_decide(a, xid, &t, TXN_COMMITTING);
+        txn_vote(a, xid, &t);
         txn_save(a, xid, &t);
     }
     return txn_answer(a, xid, &t);
@@ -725,7 +784,6 @@ struct assent_bytes txn_shortened(struct assent_bytes text, size_t max)
 
 void txn_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
 {
-    assert(txn_stands(t) == TXN_ACTIVE || txn_stands(t) == TXN_RUNNING);
     if (t->mode == TXN_MODE_SAGA) {
         saga_back(a, xid, t, reason);
         return;
@@ -754,11 +812,12 @@ int txn_rollback(struct apply *a)
     bool turns = stands == TXN_ACTIVE && t.mode != TXN_MODE_SAGA && t.mode != TXN_MODE_WORKFLOW;
     if (arg_bool(a->command, TXN_ROLLBACK_KEEP, false) && !turns)
         return txn_answer(a, xid, &t);
-    if (t.status == TXN_STOPPED || stands == TXN_COMMITTING || stands == TXN_COMMITTED)
+    bool waits = stands == TXN_PREPARING && nest_inside(a->txn, &t); /* for the one around it */
+    if (t.status == TXN_STOPPED || stands == TXN_COMMITTING || stands == TXN_COMMITTED || waits)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_WORKFLOW && stands == TXN_ACTIVE)
         return refuse(a, ASSENT_INVALID, "a workflow is ended by who runs it");
-    if (stands == TXN_ACTIVE || stands == TXN_RUNNING)
+    if (stands == TXN_ACTIVE || stands == TXN_RUNNING || stands == TXN_PREPARING)
         txn_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
     return txn_answer(a, xid, &t);
 }
@@ -796,13 +855,19 @@ void txn_retention(struct apply *a, struct assent_bytes id)
     struct store_key xid;
     key_init(&xid);
     key_tail(&xid, id);
+    struct txn t;
+    if (!txn_load(a->txn, key_bytes(&xid), &t) || !txn_ended(t.status) ||
+        a->now_us < t.finished_us + TXN_RETENTION_US)
+        return; /* a nested saga turned back after its end: another end has another timer */
+    if (nest_kept(a->txn, &t)) {
+        timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, key_bytes(&xid));
+        return;
+    }
     if (!branch_remove_some(a->txn, key_bytes(&xid), TXN_REMOVE_ROWS)) {
         timer_set(a->txn, a->now_us + 1000, TIMER_RETENTION, key_bytes(&xid));
         return;
     }
-    struct txn t;
-    bool there = txn_load(a->txn, key_bytes(&xid), &t);
-    assert(there && txn_ended(t.status));
+    nest_forget(a, key_bytes(&xid), &t);
     struct store_key k;
     for (int kind = TXN_ROW_HEAD; kind < TXN_ROW_CHILD; kind++) {
         k = txn_key(key_bytes(&xid), (enum txn_row_kind)kind);

@@ -1,7 +1,7 @@
 /* Global transactions and their branches as they stand in the store, and the moves they may make.
  * Private to statemachine/: txn.c (decisions), branch.c (participants), phase_two.c (confirms, cancels,
- * deliveries), saga.c (steps), message.c, workflow.c, whole.c (calls of a transaction as a whole), work.c (due calls),
- * txn_index.c (where they are found), txn_list.c, txn_query.c.
+ * deliveries), saga.c (steps), message.c, workflow.c, whole.c (calls of a transaction as a whole), work.c
+ * (due calls), txn_index.c (where they are found), txn_list.c, txn_query.c.
  *
  *   ACTIVE --commit---> COMMITTING ---all confirmed---> COMMITTED        a decision, once logged, never
  * changes;
@@ -143,11 +143,12 @@ struct txn {
     bool execute;                   /* the coordinator calls the tries */
     bool result;                    /* a workflow left a result */
     bool held;                      /* an ACTIVE saga: prepared only */
+    bool waits;                     /* ROLLING_BACK: its own calls begin when its children are back */
     uint32_t call_timeout_ms;       /* 0: the executor's default */
     uint32_t failures;              /* failed calls since one succeeded */
     enum txn_status suspended_from; /* of SUSPENDED: what an operator may go back to */
-    uint32_t open_children;         /* nested transactions that have not ended */
-    uint32_t children;              /* nested transactions in all */
+    uint32_t open_children;         /* nested in this one and waited for: nest.h */
+    uint32_t children;              /* nested in this one at any depth */
     uint64_t delay_ms;              /* of a message */
     int64_t whole_due_us;           /* of the call of the transaction as a whole; 0: none is due */
     uint32_t whole_attempts;
@@ -240,6 +241,10 @@ struct assent_bytes txn_shortened(struct assent_bytes text, size_t max);
 /* Turn back what was not decided, for a reason: what is going forward, or waits for an operator on that way.
  * Saves. */
 void txn_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+/* Its children are back: its own calls begin.  Does not save. */
+void txn_back_begin(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* Everything of it agrees: COMMITTING, or PREPARING when it is nested.  Does not save. */
+void txn_vote(struct apply *a, struct assent_bytes xid, struct txn *t);
 
 /* ---- waiting for an operator: suspend.c ---- */
 
@@ -261,6 +266,8 @@ enum txn_status txn_stands(const struct txn *t);
 void saga_failed(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
 /* Turn a running or suspended saga back, for a reason.  Saves. */
 void saga_back(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason);
+/* The first compensations begin.  Does not save. */
+void saga_back_begin(struct apply *a, struct assent_bytes xid, struct txn *t);
 /* Operation `op` of step `i` has just been done: on with those that waited for it.  Does not save. */
 void saga_go_on(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i, enum sm_op op);
 /* A step under way has succeeded, or failed for good with p->error: both write its progress, go on with what
@@ -280,7 +287,7 @@ void saga_settle(struct apply *a, struct assent_bytes xid, struct txn *t);
 
 /* The participant accepted the step's action: wait for what it says later.  Writes the progress. */
 void branch_accept(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
-                   const struct branch_plan *plan, struct branch_progress *p);
+                   struct assent_bytes name, uint32_t acknowledge_ms, struct branch_progress *p);
 /* The wait for the acknowledgement ends, or pauses; the caller writes the progress. */
 void branch_accept_end(struct apply *a, struct assent_bytes xid, uint32_t i, struct branch_progress *p);
 
@@ -341,9 +348,9 @@ bool txn_walk_next(struct txn_walk *w, struct txn_place *place, struct store_key
 /* Which transactions are meant; borrows from the command. */
 struct txn_filter {
     struct txn_range range;
-    struct txn_place after; /* where range.after points to, if it does */
-    enum txn_status status; /* 0: any */
-    enum txn_mode mode;     /* 0: any */
+    struct txn_place after;                   /* where range.after points to, if it does */
+    enum txn_status status;                   /* 0: any */
+    enum txn_mode mode;                       /* 0: any */
     struct assent_bytes business_type, error; /* empty: any */
     bool failing;
     uint32_t limit;
@@ -415,10 +422,11 @@ struct branch_progress {
     int64_t next_due_us; /* of the next call; 0 when there is none */
     int64_t finished_us;
     struct assent_bytes error; /* of the last failed call; borrowed */
-    uint32_t errors;           /* failed calls of this operation since it began or an operator had it repeated */
-    enum sm_outcome action;    /* of a saga's step: SUCCESS, FAILURE, or 0: unknown */
-    uint32_t waiting;          /* likewise: steps that must be done first */
-    int64_t acknowledge_us;    /* of ACCEPTED: until when the acknowledgement is waited for; 0: time stands still */
+    uint32_t errors;        /* failed calls of this operation since it began or an operator had it repeated */
+    enum sm_outcome action; /* of a saga's step: SUCCESS, FAILURE, or 0: unknown */
+    uint32_t waiting;       /* likewise: steps that must be done first */
+    int64_t
+        acknowledge_us; /* of ACCEPTED: until when the acknowledgement is waited for; 0: time stands still */
 };
 /* Progress as it stands; derived from the transaction where nothing was reported yet. */
 void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
@@ -426,6 +434,9 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
 
 void branch_progress_put(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                          const struct txn *t, const struct branch_progress *p);
+/* Nothing is known of its progress but what follows from the transaction. */
+void branch_progress_clear(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal);
+bool branch_progress_kept(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal);
 /* Move, asserted against the table. */
 void branch_move(struct branch_progress *p, enum branch_status to);
 enum branch_status branch_doing(enum sm_op op), branch_done(enum sm_op op);
@@ -436,8 +447,8 @@ void branch_done_next(struct apply *a, struct assent_bytes xid, struct txn *t, u
                       enum sm_op op);
 /* Has it failed so often that its retry limit says it was the last time? */
 bool branch_given_up(const struct branch_plan *plan, const struct branch_progress *p);
-/* An operation that must succeed was given up: wait for an operator.  The branch's work is cleared, its error in
- * `p`.  Saves. */
+/* An operation that must succeed was given up: wait for an operator.  The branch's work is cleared, its error
+ * in `p`.  Saves. */
 void branch_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
                     struct branch_progress *p, struct assent_bytes name, enum sm_op op);
 /* The wait before the call after failed call number `attempt`, in microseconds; `ordinal` and the
@@ -498,6 +509,18 @@ void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, u
 
 void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
                 const struct branch_plan *plan, struct branch_progress *p, const struct report *r);
+/* The begin has been written: the first tries are due, or it is done with them.  Does not save. */
+void try_begin(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* The try of a branch has just succeeded, or counts as done.  Does not save. */
+void try_done(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal);
+/* All tries are done and no child is undecided: vote.  Does not save. */
+void try_settle(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* The decision ends the tries: their work and rows go; on the way `back` those that were not due stay alone.
+ * The head still has the status before it. */
+void try_end(struct apply *a, struct assent_bytes xid, struct txn *t, bool back);
+/* A branch of which nothing was reported, while the tries are made. */
+void try_progress(const struct txn *t, const struct branch_plan *plan, uint32_t ordinal,
+                  struct branch_progress *p);
 /* What the call of the transaction as a whole came to; these save. */
 void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r);
 void workflow_callback_report(struct apply *a, struct assent_bytes xid, struct txn *t,

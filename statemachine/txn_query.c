@@ -76,7 +76,7 @@ static void write_branch(struct apply *a, struct assent_bytes xid, const struct 
     assert(there);
     branch_progress_load(a->txn, xid, ordinal, t, &plan, &p);
     bool saga = t->mode == TXN_MODE_SAGA;
-    codec_map(a->out, saga ? 13 : 12);
+    codec_map(a->out, saga ? 14 : 12);
     codec_pair_text(a->out, "branch", plan.name);
     codec_pair_cstr(a->out, "status", branch_status_name(p.status));
     write_urls(a->out, &plan);
@@ -85,6 +85,8 @@ static void write_branch(struct apply *a, struct assent_bytes xid, const struct 
                         p.action == SM_OUTCOME_SUCCESS   ? "SUCCEEDED"
                         : p.action == SM_OUTCOME_FAILURE ? "FAILED"
                                                          : "UNKNOWN");
+    if (saga)
+        codec_pair_int(a->out, "acknowledgeUs", p.acknowledge_us);
     txn_pair_body(a->out, "payload", plan.payload);
     codec_pair_uint(a->out, "timeoutMs", plan.timeout_ms);
     codec_pair_uint(a->out, "attempts", p.attempts);
@@ -140,8 +142,11 @@ int query_txn(struct apply *a)
         return txn_not_found(a, xid);
     bool workflow = t.mode == TXN_MODE_WORKFLOW; /* its branches are its steps */
     uint32_t shown = workflow ? 0 : branches_shown(a, xid, &t);
-    codec_map(a->out, TXN_HEAD_PAIRS + 6 + mode_pairs(&t));
+    codec_map(a->out, TXN_HEAD_PAIRS + 9 + mode_pairs(&t));
     txn_write_head(a->out, xid, &t);
+    codec_pair_text(a->out, "parent", scoped_name(t.parent, NULL));
+    codec_pair_uint(a->out, "nestedCount", t.children);
+    codec_pair_uint(a->out, "nestedOpen", t.open_children);
     codec_pair_text(a->out, "traceparent", t.traceparent);
     codec_pair_json(a->out, "customData", txn_custom(a->txn, xid));
     codec_pair_uint(a->out, "branchesOmitted", workflow ? 0 : t.branches - shown);
@@ -158,8 +163,7 @@ int query_txn(struct apply *a)
     } else if (workflow) {
         workflow_write(a, xid, &t);
     }
-    codec_pair_cstr(a->out, "suspendedFrom",
-                    t.suspended_from != 0 ? txn_status_name(t.suspended_from) : "");
+    codec_pair_cstr(a->out, "suspendedFrom", t.suspended_from != 0 ? txn_status_name(t.suspended_from) : "");
     audit_timeline(a, xid, &t);
     codec_cstr(a->out, "branches");
     codec_list(a->out, shown);

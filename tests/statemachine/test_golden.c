@@ -119,6 +119,7 @@ static const struct {
      "{'node':'n','type':'t','business':'b','fromUs':1,'toUs':2,'after':'a','limit':3}"},
     {QUERY_TXN_STATUS, "{'xid':'x'}"},
     {QUERY_TXN, "{'xid':'x'}"},
+    {QUERY_TXN_TREE, "{'xid':'x'}"},
     {QUERY_TXN_LIST, "{'status':'ACTIVE','mode':'tcc','businessType':'bt','after':'a','limit':10,"
                      "'businessKey':'bk'}"},
     {QUERY_TXN_LIST, "{'order':'oldest','fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
