@@ -129,6 +129,12 @@ static json_t *saga(const char *xid, const char *branch)
     return json_pack("{s:s, s:[o]}", "xid", xid, "steps", step_of(branch, url));
 }
 
+static json_t *workflow(const char *xid, const char *branch)
+{
+    (void)branch; /* nobody is called */
+    return json_pack("{s:s, s:s}", "xid", xid, "name", "w");
+}
+
 static json_t *message(const char *xid, const char *branch)
 {
     return json_pack("{s:s, s:i, s:[{s:s, s:s}]}", "xid", xid, "timeoutMs", 600000, "steps", "branch", branch,
@@ -148,6 +154,13 @@ static const struct race races[] = {
     {"tcc", two_phase, "/transaction/begin", COMMIT, ROLLBACK, "confirm", "cancel"},
     {"xa", xa, "/transaction/begin", COMMIT, ROLLBACK, "confirm", "cancel"},
     {"saga", saga, NULL, {"/transaction/saga", NULL}, ROLLBACK, "action", "compensate"},
+    {"workflow",
+     workflow,
+     "/transaction/workflow/prepare",
+     {"/transaction/workflow/end", "{\"status\":\"SUCCEEDED\"}"},
+     {"/transaction/workflow/end", "{\"status\":\"FAILED\"}"},
+     NULL,
+     NULL},
     {"message",
      message,
      "/transaction/message/prepare",
