@@ -114,6 +114,49 @@ static void a_passed_deadline_cancels_in_order(void **state)
     assert_string_equal(due(h), "b:cancel");
 }
 
+static void an_operator_keeps_the_order(void **state)
+{
+    static const char *const pause = "{'xid':'t','by':'ann','reason':'r','act':'pause'}";
+    static const char *const resume = "{'xid':'t','by':'ann','reason':'r','act':'resume'}";
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_TXN_BEGIN,
+       "{'xid':'t','order':'reverse','branches':[" BOTH("a") "," BOTH("b") "," BOTH("c") "]}");
+    ok(h, COMMAND_TXN_ROLLBACK, "{'xid':'t'}");
+    ok(h, COMMAND_TXN_ACT, pause);
+    assert_string_equal(due(h), "");
+    assert_string_equal(show(h, "branches.1.status"), "REGISTERED");
+    ok(h, COMMAND_TXN_ACT, resume);
+    assert_string_equal(due(h), "c:cancel"); /* it alone is under way */
+    report(h, "c", CANCEL, ERROR);
+    assert_true(sm_run(h, COMMAND_TXN_ACT, "{'xid':'t','by':'ann','reason':'r','act':'skip','branch':'a'}") !=
+                ASSENT_OK);
+    ok(h, COMMAND_TXN_ACT, "{'xid':'t','by':'ann','reason':'r','act':'skip','branch':'c'}");
+    assert_string_equal(due(h), "b:cancel");
+    ok(h, COMMAND_TXN_ACT, pause);
+    sm_reincarnate(h);
+    ok(h, COMMAND_TXN_ACT, resume);
+    assert_string_equal(due(h), "b:cancel");
+    report(h, "b", CANCEL, SUCCESS);
+    report(h, "a", CANCEL, SUCCESS);
+    assert_string_equal(status(h), "ROLLED_BACK");
+}
+
+static void one_given_up_holds_those_behind_it(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_TXN_BEGIN,
+       "{'xid':'t','order':'forward','branches':[{'branch':'a','confirmUrl':'http://p/c','cancelUrl':'',"
+       "'retryLimit':1}," BOTH("b") "]}");
+    ok(h, COMMAND_TXN_COMMIT, "{'xid':'t'}");
+    report(h, "a", CONFIRM, ERROR);
+    assert_string_equal(status(h), "SUSPENDED");
+    assert_string_equal(due(h), "");
+    ok(h, COMMAND_TXN_RESUME, "{'xid':'t','by':'ann','reason':'r','move':'retry'}");
+    assert_string_equal(due(h), "a:confirm");
+    assert_int_equal(report_attempt(h, "a", SM_OP_CONFIRM, 1, SM_OUTCOME_SUCCESS), ASSENT_OK);
+    assert_string_equal(due(h), "b:confirm");
+}
+
 static void an_ongoing_call_does_not_lengthen_the_wait(void **state)
 {
     static const struct {
@@ -212,6 +255,8 @@ int main(void)
         T(what_has_nothing_to_call_is_passed_over_at_either_end),
         T(those_behind_wait_for_one_that_fails),
         T(a_passed_deadline_cancels_in_order),
+        T(an_operator_keeps_the_order),
+        T(one_given_up_holds_those_behind_it),
         T(an_ongoing_call_does_not_lengthen_the_wait),
         T(the_answer_says_whether_it_was_created),
         cmocka_unit_test(random_orders_never_call_two_at_a_time),
