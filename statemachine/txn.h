@@ -349,7 +349,6 @@ bool txn_walk_next(struct txn_walk *w, struct txn_place *place, struct store_key
 struct txn_filter {
     struct txn_range range;
     struct txn_place after;                   /* where range.after points to, if it does */
-    enum txn_status status;                   /* 0: any */
     enum txn_mode mode;                       /* 0: any */
     struct assent_bytes business_type, error; /* empty: any */
     bool failing;
@@ -364,7 +363,7 @@ typedef void (*txn_found_fn)(void *data, struct assent_bytes xid, const struct t
 bool txn_page(struct store_txn *store, const struct txn_filter *f, txn_found_fn found, void *data,
               struct txn_place *next);
 /* A head's pairs, as one and many are shown. */
-#define TXN_HEAD_PAIRS 19
+#define TXN_HEAD_PAIRS 20
 void txn_write_head(struct codec_writer *out, struct assent_bytes xid, const struct txn *t);
 
 /* ---- branches: branch.c ---- */

@@ -8,16 +8,32 @@
 
 /* ---- filter */
 
+/* One status or several, with commas between; none: any. */
+static bool take_statuses(struct assent_bytes text, uint32_t *statuses)
+{
+    *statuses = text.size == 0 ? (1u << TXN_STATUS_NR) - 2 : 0;
+    while (text.size > 0) {
+        const uint8_t *comma = memchr(text.base, ',', text.size);
+        size_t size = comma != NULL ? (size_t)(comma - text.base) : text.size;
+        enum txn_status status = txn_status_by_name((struct assent_bytes){text.base, size});
+        size_t step = comma != NULL ? size + 1 : size;
+        if (status == 0 || (comma != NULL && step == text.size))
+            return false;
+        *statuses |= 1u << status;
+        text = (struct assent_bytes){text.base + step, text.size - step};
+    }
+    return true;
+}
+
 static int filter_words(struct apply *a, uint32_t at, struct txn_filter *f)
 {
     const struct command *c = a->command;
     struct assent_bytes status = arg_bytes(c, at + QUERY_TXN_LIST_STATUS);
     struct assent_bytes mode = arg_bytes(c, at + QUERY_TXN_LIST_MODE);
     struct assent_bytes order = arg_bytes(c, at + QUERY_TXN_LIST_ORDER);
-    f->status = txn_status_by_name(status);
     f->mode = txn_mode_by_name(mode);
     f->range.newest = order.size == 0 || bytes_equal(order, bytes_of("newest"));
-    if (status.size > 0 && f->status == 0)
+    if (!take_statuses(status, &f->range.statuses))
         return refuse(a, ASSENT_INVALID, "status: no such status");
     if (mode.size > 0 && f->mode == 0)
         return refuse(a, ASSENT_INVALID, "mode: no such mode");
@@ -48,7 +64,6 @@ int txn_filter_parse(struct apply *a, uint32_t at, struct txn_filter *f)
     f->range.business_key = arg_bytes(c, at + QUERY_TXN_LIST_BUSINESS_KEY);
     f->range.from_us = (int64_t)arg_uint(c, at + QUERY_TXN_LIST_FROM_US, 0);
     f->range.to_us = (int64_t)arg_uint(c, at + QUERY_TXN_LIST_TO_US, INT64_MAX);
-    f->range.statuses = f->status != 0 ? 1u << f->status : (1u << TXN_STATUS_NR) - 2;
     uint64_t older_ms = arg_uint(c, at + QUERY_TXN_LIST_OLDER_THAN_MS, 0);
     if (older_ms > 0) {
         int64_t before_us = a->now_us - (int64_t)older_ms * 1000;

@@ -13,6 +13,7 @@ void txn_write_head(struct codec_writer *out, struct assent_bytes xid, const str
 {
     codec_pair_text(out, "xid", scoped_name(xid, NULL));
     codec_pair_cstr(out, "status", txn_status_name(t->status));
+    codec_pair_cstr(out, "stands", txn_status_name(txn_stands(t)));
     codec_pair_cstr(out, "mode", txn_mode_name(t->mode));
     codec_pair_text(out, "businessType", t->business_type);
     codec_pair_text(out, "businessKey", t->business_key);
