@@ -366,6 +366,38 @@ static enum request_next read_all(struct request *r, struct assent_bytes query)
     return step(r, ROUTE_QUERY);
 }
 
+static enum request_next no_kv(struct request *r)
+{
+    struct dtm_call *call = r->door;
+    return dtm_answer_json(r, call->op == DTM_QUERY_KV ? json_pack("{s[]}", "kv")
+                                                       : json_pack("{s[]ss}", "kv", "next_position", ""));
+}
+
+/* The only category there is: topics. */
+static enum request_next read_kv(struct request *r, struct assent_bytes query)
+{
+    struct dtm_call *call = r->door;
+    char cat[32] = "", position[ASSENT_NAME_BYTES_MAX + 1] = "";
+    bool alone = call->op == DTM_QUERY_KV;
+    bool known = dtm_parameter(query, "cat", cat, sizeof cat);
+    if (alone)
+        (void)dtm_parameter(query, "key", call->topic, sizeof call->topic);
+    else
+        (void)dtm_parameter(query, "position", position, sizeof position);
+    if (!parameter_uint(query, "limit", 100, &call->limit))
+        return refuse(r, "limit is a whole number");
+    if ((known && cat[0] != 0 && strcmp(cat, "topics") != 0) || call->limit == 0)
+        return no_kv(r);
+    if (call->limit > ASSENT_PAGE_ROWS_MAX || alone)
+        call->limit = ASSENT_PAGE_ROWS_MAX;
+    struct dtm_writer f = dtm_write(writer(r), &call->defaults, QUERY_TOPICS, true);
+    dtm_field_text(&f, QUERY_TOPICS_TOPIC, call->topic);
+    dtm_field_text(&f, QUERY_TOPICS_AFTER, position);
+    dtm_field_uint(&f, QUERY_TOPICS_LIMIT, call->limit);
+    dtm_write_end(&f);
+    return step(r, ROUTE_QUERY);
+}
+
 /* ---- which call it is ---- */
 
 static enum request_next redirect(struct request *r, struct assent_bytes path, struct assent_bytes query,
@@ -412,6 +444,9 @@ static enum request_next lead(struct request *r, const struct request_input *inp
     case DTM_UNSUBSCRIBE:
     case DTM_DELETE_TOPIC:
         return read_topic(r, query, name);
+    case DTM_QUERY_KV:
+    case DTM_SCAN_KV:
+        return read_kv(r, query);
     case DTM_VERSION:
         return dtm_answer_json(r, json_pack("{ss}", "version", DTM_VERSION_TEXT));
     case DTM_PING:
@@ -658,6 +693,17 @@ static enum request_next rows_ended(struct request *r, const struct codec_node *
                                      next.size, "transactions", list));
 }
 
+static enum request_next kv_ended(struct request *r, const struct codec_node *data)
+{
+    struct dtm_call *call = r->door;
+    struct assent_bytes next = text_of(data, "next");
+    json_t *rows = dtm_view_topics(data);
+    if (call->op == DTM_QUERY_KV)
+        return dtm_answer_json(r, json_pack("{so}", "kv", rows));
+    return dtm_answer_json(r, json_pack("{soss%}", "kv", rows, "next_position",
+                                        next.size > 0 ? (const char *)next.base : "", next.size));
+}
+
 static enum request_next all_ended(struct request *r, const struct codec_node *data)
 {
     if (codec_get(data, "transactions") != NULL)
@@ -683,6 +729,9 @@ static enum request_next succeeded(struct request *r, const struct codec_node *d
             r, json_pack("{soso}", "branches", dtm_view_branches(data), "transaction", dtm_view_txn(data)));
     case DTM_ALL:
         return all_ended(r, data);
+    case DTM_QUERY_KV:
+    case DTM_SCAN_KV:
+        return kv_ended(r, data);
     default:
         return dtm_answer(r, DTM_SUCCESS, NULL);
     }
@@ -736,6 +785,8 @@ static enum request_next decided(struct request *r, int code, struct assent_byte
 static enum request_next failed(struct request *r, int code, struct assent_bytes detail)
 {
     struct dtm_call *call = r->door;
+    if (call->op == DTM_QUERY_KV && code == ASSENT_NOT_FOUND)
+        return no_kv(r);
     bool subscribed = call->op == DTM_SUBSCRIBE && code == ASSENT_EXISTS;
     bool removed = (call->op == DTM_UNSUBSCRIBE || call->op == DTM_DELETE_TOPIC) && code == ASSENT_NOT_FOUND;
     if (r->uncertain && (subscribed || removed)) /* by an earlier try of this request */

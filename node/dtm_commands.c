@@ -104,6 +104,8 @@ static uint64_t request_timeout_ms(const struct dtm_defaults *d, const struct dt
 
 static uint64_t timeout_s(const struct dtm_defaults *d, const struct dtm_txn *t)
 {
+    if (t->type == DTM_WORKFLOW)
+        return 0;
     if (t->timeout_to_fail > 0)
         return (uint64_t)(t->timeout_to_fail < TIMEOUT_S_MAX ? t->timeout_to_fail : TIMEOUT_S_MAX);
     return t->type == DTM_TCC || t->type == DTM_XA || t->type == DTM_MSG ? d->timeout_to_fail_s : 0;

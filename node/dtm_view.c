@@ -246,7 +246,7 @@ static void put_times(json_t *txn, const struct codec_node *data, enum dtm_statu
 static void put_next(json_t *txn, const struct codec_node *data)
 {
     const struct codec_node *branches = codec_get(data, "branches");
-    int64_t next = int_of(data, "nextDueUs");
+    int64_t next = int_of(data, "nextQueryUs") + int_of(data, "nextCallbackUs"); /* one of them at most */
     for (uint32_t i = 0; i < codec_size(branches); i++) {
         int64_t due = int_of(codec_at(branches, i), "nextDueUs");
         if (due > 0 && (next == 0 || due < next))
@@ -303,6 +303,8 @@ static void put_row(struct rows *rows, const struct codec_node *branch, struct a
 {
     int64_t registered = int_of(branch, "registeredUs"), finished = int_of(branch, "finishedUs");
     if (registered == 0)
+        registered = int_of(branch, "recordedUs");
+    if (registered == 0)
         registered = rows->created_us;
     bool done = strcmp(status, "prepared") != 0;
     int64_t updated = done && finished > registered ? finished : registered;
@@ -313,6 +315,8 @@ static void put_row(struct rows *rows, const struct codec_node *branch, struct a
     put_text(row, "gid", text_of(rows->data, "xid"));
     put_text(row, "url", url);
     struct assent_bytes payload = text_of(branch, "payload");
+    if (payload.size == 0)
+        payload = text_of(branch, "data");
     if (payload.size > 0)
         json_object_set_new(row, "bin_data", base64_json(payload));
     put_text(row, "branch_id", name);
@@ -345,28 +349,20 @@ static void put_two_phase(struct rows *rows, const struct codec_node *branch, co
             is(status, "CONFIRMED") ? "succeed" : "prepared");
 }
 
-/* A step of a workflow: its name is "branch/op". */
-static void put_record(struct rows *rows, const struct codec_node *branch)
+/* A step a workflow has recorded. */
+static void put_record(struct rows *rows, const struct codec_node *step)
 {
-    struct assent_bytes name = text_of(branch, "branch"), outcome = text_of(branch, "outcome");
-    struct assent_bytes op = text_of(branch, "op");
-    char op_text[64] = "";
-    const uint8_t *slash = name.size > 0 ? memrchr(name.base, '/', name.size) : NULL;
-    if (op.size == 0 && slash != NULL) {
-        op = (struct assent_bytes){slash + 1, name.size - (size_t)(slash - name.base) - 1};
-        name.size = (size_t)(slash - name.base);
-    }
-    if (outcome.size == 0)
-        outcome = text_of(branch, "status");
+    struct assent_bytes op = text_of(step, "op");
+    char op_text[64];
     snprintf(op_text, sizeof op_text, "%.*s", (int)op.size, op.size > 0 ? (const char *)op.base : "");
-    put_row(rows, branch, name, op_text, (struct assent_bytes){NULL, 0},
-            is(outcome, "FAILED") ? "failed" : "succeed");
+    put_row(rows, step, text_of(step, "branch"), op_text, (struct assent_bytes){NULL, 0},
+            is(text_of(step, "status"), "FAILED") ? "failed" : "succeed");
 }
 
 json_t *dtm_view_branches(const struct codec_node *data)
 {
-    const struct codec_node *branches = codec_get(data, "branches");
     enum dtm_type type = dtm_type_of(text_of(data, "mode"));
+    const struct codec_node *branches = codec_get(data, type == DTM_WORKFLOW ? "steps" : "branches");
     struct rows rows = {json_array(), data, int_of(data, "createdUs")};
     for (uint32_t i = 0; i < codec_size(branches); i++) {
         const struct codec_node *branch = codec_at(branches, i);
@@ -384,6 +380,39 @@ json_t *dtm_view_branches(const struct codec_node *data)
             put_two_phase(&rows, branch, "cancel", "confirm");
     }
     return rows.list;
+}
+
+json_t *dtm_view_topics(const struct codec_node *data)
+{
+    const struct codec_node *topics = codec_get(data, "topics");
+    uint32_t n = topics != NULL ? codec_size(topics) : 1; /* a page, or the one that was asked for */
+    json_t *rows = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        const struct codec_node *topic = topics != NULL ? codec_at(topics, i) : data;
+        const struct codec_node *urls = codec_get(topic, "urls");
+        json_t *list = json_array(), *row = json_object();
+        int64_t first = 0, last = 0;
+        for (uint32_t k = 0; k < codec_size(urls); k++) {
+            const struct codec_node *url = codec_at(urls, k);
+            int64_t us = int_of(url, "subscribedUs");
+            first = first == 0 || us < first ? us : first;
+            last = us > last ? us : last;
+            json_array_append_new(list, json_pack("{soso}", "url", text_json(text_of(url, "url")), "remark",
+                                                  text_json(text_of(url, "remark"))));
+        }
+        char *v = json_dumps(list, JSON_COMPACT);
+        json_object_set_new(row, "id", json_integer((json_int_t)i + 1));
+        json_object_set_new(row, "create_time", time_json(first));
+        json_object_set_new(row, "update_time", time_json(last));
+        json_object_set_new(row, "cat", json_string("topics"));
+        json_object_set_new(row, "k", text_json(text_of(topic, "topic")));
+        json_object_set_new(row, "v", json_string(v != NULL ? v : "[]"));
+        json_object_set_new(row, "version", json_integer(int_of(topic, "version")));
+        json_array_append_new(rows, row);
+        free(v);
+        json_decref(list);
+    }
+    return rows;
 }
 
 json_t *dtm_view_workflow(const struct codec_node *data)

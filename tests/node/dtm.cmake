@@ -1,3 +1,5 @@
 # The door for DTM's clients.
 assent_test(test_node_dtm_json test_dtm_json.c LIBS assent_node)
 target_link_libraries(test_node_dtm_json PRIVATE PkgConfig::JANSSON)
+assent_test(test_node_dtm test_dtm.c LIBS node_harness)
+target_link_libraries(test_node_dtm PRIVATE PkgConfig::JANSSON)
