@@ -298,8 +298,10 @@ static int decode(struct request *r, const struct request_input *input)
         return status;
     if (r->route->kind == ROUTE_LOCAL || r->route->kind == ROUTE_PLAIN)
         return capture_number(&match, &r->captured) ? ASSENT_OK : ASSENT_INVALID;
+    route_choose(&match, input->body);
+    r->route = match.route;
     struct argument_source source = {input->body, query, match.capture, match.captures,
-                                     strcmp(r->route->method, "POST") == 0};
+                                     route_has_body(r->route)};
     status = arguments_read(a, route_fields(r->route), &source);
     if (status != ASSENT_OK)
         return status;

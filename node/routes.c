@@ -100,6 +100,34 @@ const struct route routes[] = {
      false},
     {"GET", "/transaction/{xid}/freezes", ROUTE_QUERY, QUERY_FREEZE_TXN,
      "What a transaction holds and waits for.", false},
+    {"PUT", "/business/{businessType}", ROUTE_COMMAND, COMMAND_BUSINESS_PUT,
+     "Say what a business type is: mode, branches or steps, policy.", false},
+    {"POST", "/business/{businessType}", ROUTE_COMMAND, COMMAND_BUSINESS_PUT,
+     "Say what a business type is: mode, branches or steps, policy.", false},
+    {"GET", "/business/{businessType}", ROUTE_QUERY, QUERY_BUSINESS, "What a business type is.", false},
+    {"DELETE", "/business/{businessType}", ROUTE_COMMAND, COMMAND_BUSINESS_REMOVE,
+     "Remove a business type; what was executed goes on.", false},
+    {"GET", "/business", ROUTE_QUERY, QUERY_BUSINESS, "List the business catalogue.", false},
+    {"POST", "/transaction/tcc", ROUTE_COMMAND, COMMAND_BUSINESS_EXECUTE, "Execute a TCC of the catalogue.",
+     false},
+    {"POST", "/transaction/at", ROUTE_COMMAND, COMMAND_BUSINESS_EXECUTE,
+     "Execute an AT of the catalogue; refused while no AT resource is registered.", false},
+    {"POST", "/transaction/saga", ROUTE_COMMAND, COMMAND_BUSINESS_EXECUTE, "Execute a saga of the catalogue.",
+     false},
+    {"POST", "/transaction/message", ROUTE_COMMAND, COMMAND_BUSINESS_EXECUTE,
+     "Send a message of the catalogue.", false},
+    {"POST", "/xa-jta/xa/execute", ROUTE_COMMAND, COMMAND_BUSINESS_EXECUTE,
+     "Execute an XA transaction of the catalogue.", false},
+    {"POST", "/xa-jta/xa/execute", ROUTE_COMMAND, COMMAND_TXN_BEGIN,
+     "Execute an XA transaction: try all branches in order, then decide.", false},
+    {"POST", "/xa-jta/jta/execute", ROUTE_COMMAND, COMMAND_BUSINESS_EXECUTE,
+     "Execute an XA transaction of the catalogue.", false},
+    {"POST", "/xa-jta/jta/execute", ROUTE_COMMAND, COMMAND_TXN_BEGIN,
+     "Execute an XA transaction: try all branches in order, then decide.", false},
+    {"GET", "/xa-jta/xa/statistics", ROUTE_QUERY, QUERY_STATISTICS,
+     "What came of XA transactions, by business type.", false},
+    {"GET", "/statistics", ROUTE_QUERY, QUERY_STATISTICS,
+     "What came of transactions: totals, rates, times, by mode and business type.", false},
     {"GET", "/events", ROUTE_STREAM, SPECIAL_EVENTS, "Follow what happens to transactions.", false},
     {"GET", "/cluster", ROUTE_LOCAL, SPECIAL_CLUSTER, "The cluster as this node sees it.", false},
     {"POST", "/cluster/members", ROUTE_LEADER, SPECIAL_MEMBER_ADD, "Add a node as a non-voter.", false},
@@ -254,6 +282,8 @@ int route_find(const char *method, struct assent_bytes path, struct route_match 
             continue;
         if (!method_is(method, routes[i].method)) {
             size_t at = strlen(out->allow);
+            if (strstr(out->allow, routes[i].method) != NULL)
+                continue; /* rows that are told apart by their bodies */
             snprintf(out->allow + at, sizeof out->allow - at, "%s%s", at ? ", " : "", routes[i].method);
             continue;
         }
@@ -266,6 +296,83 @@ int route_find(const char *method, struct assent_bytes path, struct route_match 
         return ASSENT_OK;
     }
     return out->allow[0] ? ASSENT_METHOD : ASSENT_NO_ROUTE;
+}
+
+/* ---- rows that share a path, and what a path says by itself ---- */
+
+struct hint {
+    const char *pattern;
+    uint32_t type;       /* of the row, a command or query */
+    const char *when;    /* field of the body that tells this row from the first one; NULL: it is the first */
+    const char *says[3]; /* "field=value" */
+};
+
+static const struct hint hints[] = {
+    {"/transaction/tcc", COMMAND_BUSINESS_EXECUTE, NULL, {"mode=TCC"}},
+    {"/transaction/at", COMMAND_BUSINESS_EXECUTE, NULL, {"mode=AT"}},
+    {"/transaction/saga", COMMAND_BUSINESS_EXECUTE, "businessData", {"mode=SAGA"}},
+    {"/transaction/message", COMMAND_BUSINESS_EXECUTE, "businessData", {"mode=MESSAGE"}},
+    {"/xa-jta/xa/execute", COMMAND_BUSINESS_EXECUTE, NULL, {"mode=XA"}},
+    {"/xa-jta/xa/execute", COMMAND_TXN_BEGIN, "branches", {"mode=XA", "execute=true", "order=forward"}},
+    {"/xa-jta/jta/execute", COMMAND_BUSINESS_EXECUTE, NULL, {"mode=XA"}},
+    {"/xa-jta/jta/execute", COMMAND_TXN_BEGIN, "branches", {"mode=XA", "execute=true", "order=forward"}},
+    {"/xa-jta/xa/statistics", QUERY_STATISTICS, NULL, {"mode=XA"}},
+};
+#define HINTS (sizeof hints / sizeof hints[0])
+
+/* Has the JSON object this member?  What is no object has none: who reads it next says why. */
+static bool has_member(struct assent_bytes body, const char *name)
+{
+    char quoted[64];
+    struct assent_bytes key, value;
+    int size = snprintf(quoted, sizeof quoted, "\"%s\"", name);
+    if (body.size == 0 || memmem(body.base, body.size, quoted, (size_t)size) == NULL || !json_valid(body))
+        return false;
+    struct json_cursor c = {(const char *)body.base, (const char *)body.base + body.size};
+    while (c.at < c.end && strchr(" \t\r\n", *c.at) != NULL)
+        c.at++;
+    if (c.at == c.end || *c.at != '{')
+        return false;
+    for (json_enter(&c); json_next(&c, true, &key, &value);) {
+        if (key.size == (size_t)size && memcmp(key.base, quoted, key.size) == 0)
+            return true;
+    }
+    return false;
+}
+
+static const struct route *row_of(const struct route *first, uint32_t type)
+{
+    for (const struct route *r = first; r < routes + routes_n; r++) {
+        if (r->type == type && strcmp(r->pattern, first->pattern) == 0 &&
+            strcmp(r->method, first->method) == 0)
+            return r;
+    }
+    return first;
+}
+
+static void says(struct route_match *m, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    struct route_capture *c = &m->capture[m->captures++];
+    c->name = text;
+    c->name_size = (size_t)(equals - text);
+    c->value_size = strlen(equals + 1);
+    memcpy(c->value, equals + 1, c->value_size);
+}
+
+void route_choose(struct route_match *m, struct assent_bytes body)
+{
+    for (size_t i = 0; i < HINTS; i++) {
+        if (hints[i].when != NULL && strcmp(hints[i].pattern, m->route->pattern) == 0 &&
+            strcmp(m->route->method, "POST") == 0 && has_member(body, hints[i].when))
+            m->route = row_of(m->route, hints[i].type);
+    }
+    for (size_t i = 0; i < HINTS; i++) {
+        if (strcmp(hints[i].pattern, m->route->pattern) != 0 || hints[i].type != m->route->type)
+            continue;
+        for (int k = 0; k < 3 && hints[i].says[k] != NULL; k++)
+            says(m, hints[i].says[k]);
+    }
 }
 
 /* ---- the description ---- */
@@ -377,9 +484,14 @@ static void put_parameters(struct text *out, const struct route *route, bool que
     text_char(out, ']');
 }
 
+bool route_has_body(const struct route *route)
+{
+    return strcmp(route->method, "POST") == 0 || strcmp(route->method, "PUT") == 0;
+}
+
 static void put_operation(struct text *out, const struct route *route)
 {
-    bool body = strcmp(route->method, "POST") == 0 && route_fields(route)->name != NULL;
+    bool body = route_has_body(route) && route_fields(route)->name != NULL;
     text_char(out, '"');
     for (const char *c = route->method; *c != 0; c++)
         text_char(out, (char)(*c | 0x20)); /* OpenAPI names methods in lower case */
@@ -416,7 +528,11 @@ void routes_openapi(struct text *out, const char *version)
         first = false;
         bool first_method = true;
         for (uint32_t k = i; k < routes_n; k++) {
-            if (strcmp(routes[k].pattern, routes[i].pattern) != 0)
+            bool described = false; /* a row that is told by its body stands behind the first one's method */
+            for (uint32_t j = i; j < k; j++)
+                described = described || (strcmp(routes[j].pattern, routes[i].pattern) == 0 &&
+                                          strcmp(routes[j].method, routes[k].method) == 0);
+            if (described || strcmp(routes[k].pattern, routes[i].pattern) != 0)
                 continue;
             if (!first_method)
                 text_char(out, ',');

@@ -9,7 +9,7 @@
 #include "json.h"
 
 #define ROUTES_BASE         "/api/v1"
-#define ROUTES_CAPTURES_MAX 2
+#define ROUTES_CAPTURES_MAX 5    /* of the path, and of what the path says by itself */
 #define ROUTES_URI_MAX      4096 /* path and query of one request, as written */
 
 enum route_kind {
@@ -76,6 +76,14 @@ struct route_match {
 /* Find the row of a path (percent-encoded, without the query).  0, ASSENT_NO_ROUTE or ASSENT_METHOD; INVALID
  * when a captured segment is not decodable or too long. */
 int route_find(const char *method, struct assent_bytes path, struct route_match *out);
+
+/* Do its arguments stand in the body? */
+bool route_has_body(const struct route *route);
+
+/* Rows may share method and path: the first is found, and this takes another one in its place when the body
+ * has the field that one is told by.  Adds what the path says by itself ("mode": "XA") to the captures.
+ * Borrows `body`, which may be anything. */
+void route_choose(struct route_match *m, struct assent_bytes body);
 
 /* Undo percent-encoding ('+' is a space when `plus`).  False: broken encoding, or more than `out_size`. */
 bool route_unescape(struct assent_bytes in, bool plus, char *out, size_t out_size, size_t *size);

@@ -102,6 +102,9 @@ void txn_timer(struct apply *a, struct assent_bytes id),
     txn_retention(struct apply *a, struct assent_bytes id),
     acknowledge_timer(struct apply *a, struct assent_bytes id);
 
+int business_put(struct apply *a), business_remove(struct apply *a), business_execute(struct apply *a),
+    query_business(struct apply *a), query_statistics(struct apply *a);
+
 int freeze(struct apply *a), unfreeze(struct apply *a), query_freeze(struct apply *a),
     query_freeze_resource(struct apply *a), query_freeze_txn(struct apply *a),
     query_freeze_list(struct apply *a);

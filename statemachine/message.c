@@ -259,6 +259,19 @@ static int message_create(struct apply *a, struct assent_bytes xid, struct txn *
     return rv;
 }
 
+int message_submit_check(struct apply *a)
+{
+    struct txn t;
+    int rv = head_parse(a, &t);
+    for (uint32_t i = 0; i < codec_size(steps_of(a)) && rv == ASSENT_OK; i++) {
+        struct branch_plan s;
+        struct assent_bytes topic;
+        char name[12];
+        rv = parse_step(a, i, name, &s, &topic);
+    }
+    return rv;
+}
+
 /* Submit a stored message.  One that is submitted answers as the first submission did; with `keep` one that
  * cannot be answers as it stands. */
 static int message_go(struct apply *a, struct assent_bytes xid, struct txn *t, bool keep)

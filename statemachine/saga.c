@@ -168,6 +168,18 @@ static int submit_parse(struct apply *a, struct txn *t)
     return ASSENT_OK;
 }
 
+int saga_submit_check(struct apply *a)
+{
+    struct txn t;
+    struct saga_plan plan;
+    int rv = submit_parse(a, &t);
+    if (rv != ASSENT_OK)
+        return rv;
+    rv = saga_plan_parse(a, &t, &plan);
+    saga_plan_close(&plan);
+    return rv;
+}
+
 /* The first steps begin. */
 static void submit_start(struct apply *a, struct assent_bytes xid, struct txn *t)
 {

@@ -333,6 +333,44 @@ static const struct field topic_unsubscribe_fields[] = {
     END,
 };
 static const struct field topic_remove_fields[] = {[TOPIC_TOPIC] = SCOPED("topic", REQ), END};
+static const struct field business_put_fields[] = {
+    [BUSINESS_PUT_TYPE] = SCOPED("businessType", REQ),
+    [BUSINESS_PUT_MODE] = TEXT("mode", REQ, WORD_BYTES_MAX),
+    [BUSINESS_PUT_DESCRIPTION] = TEXT("description", 0, TEXT_BYTES_MAX),
+    [BUSINESS_PUT_TIMEOUT_MS] = UINT("timeoutMs", 0, TIME_MS_MAX),
+    [BUSINESS_PUT_RETRY_BASE_MS] = UINT("retryBaseMs", 0, TIME_MS_MAX),
+    [BUSINESS_PUT_RETRY_CAP_MS] = UINT("retryCapMs", 0, TIME_MS_MAX),
+    [BUSINESS_PUT_RETRY_FACTOR] = UINT("retryFactor", 0, 1000),
+    [BUSINESS_PUT_RETRY_JITTER] = UINT("retryJitter", 0, 100),
+    [BUSINESS_PUT_HEADERS] = HEADERS("headers", 0),
+    [BUSINESS_PUT_CALL_TIMEOUT_MS] = UINT("callTimeoutMs", 0, UINT32_MAX),
+    [BUSINESS_PUT_PROTOCOL] = TEXT("protocol", 0, WORD_BYTES_MAX),
+    [BUSINESS_PUT_ORDER] = TEXT("order", 0, WORD_BYTES_MAX),
+    [BUSINESS_PUT_BRANCHES] = OBJECTS("branches", 0, ASSENT_BRANCHES_MAX, branch_fields),
+    [BUSINESS_PUT_STEPS] = OBJECTS("steps", 0, ASSENT_BRANCHES_MAX, saga_step_fields),
+    [BUSINESS_PUT_CONCURRENT] = BOOL("concurrent", 0),
+    [BUSINESS_PUT_ON_FAILURE] = TEXT("onFailure", 0, WORD_BYTES_MAX),
+    [BUSINESS_PUT_RETRY_LIMIT] = UINT("retryLimit", 0, UINT32_MAX - 1),
+    [BUSINESS_PUT_DELAY_MS] = UINT("delayMs", 0, TIME_MS_MAX),
+    END,
+};
+static const struct field business_remove_fields[] = {
+    [BUSINESS_REMOVE_TYPE] = SCOPED("businessType", REQ),
+    END,
+};
+static const struct field business_execute_fields[] = {
+    [BUSINESS_EXECUTE_TYPE] = SCOPED("businessType", REQ),
+    [BUSINESS_EXECUTE_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
+    [BUSINESS_EXECUTE_XID] = XID("xid", 0),
+    [BUSINESS_EXECUTE_KEY] = NAME("businessKey", 0),
+    [BUSINESS_EXECUTE_DATA] = BODY("businessData", 0),
+    [BUSINESS_EXECUTE_TIMEOUT_MS] = UINT("timeoutMs", 0, TIME_MS_MAX),
+    [BUSINESS_EXECUTE_OWNER] = NAME("owner", 0),
+    [BUSINESS_EXECUTE_TRACEPARENT] = TEXT("traceparent", FIELD_VOLATILE, TRACEPARENT_BYTES_MAX),
+    [BUSINESS_EXECUTE_CUSTOM_DATA] = JSON("customData", 0),
+    [BUSINESS_EXECUTE_PARENT] = XID("parent", 0),
+    END,
+};
 static const struct field txn_resume_fields[] = {
     [TXN_RESUME_XID] = XID("xid", REQ),      [TXN_RESUME_MOVE] = TEXT("move", 0, WORD_BYTES_MAX),
     [TXN_RESUME_BY] = NAME("by", REQ),       [TXN_RESUME_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
@@ -421,6 +459,9 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_TOPIC_SUBSCRIBE] = {"topic_subscribe", topic_subscribe_fields, false},
     [COMMAND_TOPIC_UNSUBSCRIBE] = {"topic_unsubscribe", topic_unsubscribe_fields, false},
     [COMMAND_TOPIC_REMOVE] = {"topic_remove", topic_remove_fields, false},
+    [COMMAND_BUSINESS_PUT] = {"business_put", business_put_fields, false},
+    [COMMAND_BUSINESS_REMOVE] = {"business_remove", business_remove_fields, false},
+    [COMMAND_BUSINESS_EXECUTE] = {"business_execute", business_execute_fields, false},
     [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
     [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };
@@ -512,6 +553,17 @@ static const struct field query_audit_fields[] = {
     [QUERY_AUDIT_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
     END,
 };
+static const struct field query_business_fields[] = {
+    [QUERY_BUSINESS_TYPE] = SCOPED("businessType", 0),
+    [QUERY_BUSINESS_AFTER] = TEXT("after", 0, AFTER_BYTES_MAX),
+    [QUERY_BUSINESS_LIMIT] = UINT("limit", 0, ASSENT_PAGE_ROWS_MAX),
+    END,
+};
+static const struct field query_statistics_fields[] = {
+    [QUERY_STATISTICS_TYPE] = NAME("businessType", 0),
+    [QUERY_STATISTICS_MODE] = TEXT("mode", 0, WORD_BYTES_MAX),
+    END,
+};
 
 static const struct schema queries[QUERY_NR] = {
     [QUERY_NODES] = {"nodes", no_fields, false},
@@ -530,6 +582,8 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_TXN_LIST] = {"txn_list", query_txn_list_fields, false},
     [QUERY_TXN_COUNTS] = {"txn_counts", query_txn_counts_fields, false},
     [QUERY_TOPICS] = {"topics", query_topics_fields, false},
+    [QUERY_BUSINESS] = {"business", query_business_fields, false},
+    [QUERY_STATISTICS] = {"statistics", query_statistics_fields, false},
     [QUERY_FREEZE] = {"freeze", query_freeze_fields, false},
     [QUERY_FREEZE_RESOURCE] = {"freeze_resource", query_freeze_resource_fields, false},
     [QUERY_FREEZE_TXN] = {"freeze_txn", query_freeze_txn_fields, false},

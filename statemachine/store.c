@@ -49,6 +49,8 @@ static const char *const table_names[STORE_TABLE_NR] = {
     [STORE_FREEZES] = "freezes",
     [STORE_TOPICS] = "topics",
     [STORE_AUDIT] = "audit",
+    [STORE_BUSINESS] = "business",
+    [STORE_STATISTICS] = "statistics",
 };
 
 static void (*broken_callback)(void *data, const char *sentence);

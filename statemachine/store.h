@@ -44,7 +44,9 @@ enum store_table {
     STORE_FREEZES = 17,   /* holders of frozen resources and who waits for them: freeze.h */
     STORE_TOPICS = 18,    /* who gets what is sent to a topic: topic.h */
     STORE_AUDIT = 19,     /* what operators did: audit.h */
-    STORE_TABLE_NR = 20
+    STORE_BUSINESS = 20,   /* (namespace, business type) -> what it is: business.c */
+    STORE_STATISTICS = 21, /* (namespace, mode, business type) -> what came of its transactions */
+    STORE_TABLE_NR = 22
 };
 
 /* Open or create.  `*clean` tells whether what is inside may be used; when false the store is empty. */

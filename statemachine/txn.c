@@ -301,6 +301,7 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     if (t->stored != t->status)
         nest_moved(a, xid, t);
     if (t->stored != t->status) {
+        statistics_move(a, xid, t, t->stored);
         struct sm_event event = {
             .kind = SM_EVENT_STATUS,
             .xid = xid,
@@ -534,6 +535,19 @@ bool txn_head_same(struct apply *a, struct assent_bytes xid, const struct txn *t
         !bytes_equal(there->business_key, t->business_key) || !bytes_equal(there->owner, t->owner))
         return false;
     return !t->custom || bytes_equal(txn_custom(a->txn, xid), arg_bytes(a->command, TXN_BEGIN_CUSTOM_DATA));
+}
+
+int txn_begin_check(struct apply *a)
+{
+    struct txn t;
+    struct branch_plan *plans;
+    uint32_t n;
+    int rv = txn_parse(a, &t, TXN_MODE_TCC, TXN_BEGIN_OPTIONS);
+    if (rv != ASSENT_OK)
+        return rv;
+    rv = begin_branches(a, &n, &plans);
+    free(plans);
+    return rv;
 }
 
 bool txn_same(struct apply *a, struct assent_bytes xid, const struct txn *there, const struct txn *t,

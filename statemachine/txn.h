@@ -474,6 +474,9 @@ struct saga_plan {
     uint32_t *behind_at, *behind; /* steps behind step i: behind[behind_at[i]..behind_at[i + 1]] */
 };
 int saga_plan_parse(struct apply *a, struct txn *t, struct saga_plan *p);
+/* Everything a begin or submission is refused for without asking the state. */
+int txn_begin_check(struct apply *a), saga_submit_check(struct apply *a),
+    message_submit_check(struct apply *a);
 /* Does a step wait for an acknowledgement? */
 bool saga_plan_asynchronous(const struct saga_plan *p);
 void saga_plan_close(struct saga_plan *p);
@@ -540,6 +543,11 @@ void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, co
                      int64_t least_us);
 
 struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
+
+/* ---- statistics.c ---- */
+
+/* A transaction ended, or (nested) goes back after its end. */
+void statistics_move(struct apply *a, struct assent_bytes xid, const struct txn *t, enum txn_status from);
 
 /* ---- due work: work.c ---- */
 

@@ -57,6 +57,8 @@ static void the_methods_of_a_path_are_told(void **state)
     struct route_match m;
     assert_int_equal(find("PATCH", "/api/v1/nodes", &m), ASSENT_METHOD);
     assert_string_equal(m.allow, "POST, GET");
+    assert_int_equal(find("PUT", "/api/v1/xa-jta/xa/execute", &m), ASSENT_METHOD);
+    assert_string_equal(m.allow, "POST");
     assert_int_equal(find("GET", "/api/v1/tso", &m), ASSENT_METHOD);
     assert_string_equal(m.allow, "POST");
 }
@@ -87,7 +89,8 @@ static void every_row_has_fields_and_its_own_place(void **state)
             assert_false(command_schema(routes[i].type)->internal);
         for (uint32_t k = 0; k < i; k++)
             assert_false(strcmp(routes[i].method, routes[k].method) == 0 &&
-                         strcmp(routes[i].pattern, routes[k].pattern) == 0);
+                         strcmp(routes[i].pattern, routes[k].pattern) == 0 &&
+                         routes[i].type == routes[k].type);
         /* each capture is a field */
         const char *open = strchr(routes[i].pattern, '{');
         if (open != NULL) {
@@ -158,6 +161,60 @@ static void docs_name_every_path(void **state)
     }
 }
 
+static const struct route *chosen(const char *method, const char *path, const char *body,
+                                  struct route_match *m)
+{
+    assert_int_equal(find(method, path, m), ASSENT_OK);
+    route_choose(m, (struct assent_bytes){(const uint8_t *)body, strlen(body)});
+    return m->route;
+}
+
+static bool says(const struct route_match *m, const char *name, const char *value)
+{
+    for (uint32_t i = 0; i < m->captures; i++) {
+        const struct route_capture *c = &m->capture[i];
+        if (c->name_size == strlen(name) && memcmp(c->name, name, c->name_size) == 0)
+            return c->value_size == strlen(value) && memcmp(c->value, value, c->value_size) == 0;
+    }
+    return false;
+}
+
+static void a_field_of_the_body_tells_rows_apart(void **state)
+{
+    static const struct {
+        const char *path, *body;
+        uint32_t type;
+        const char *mode;
+    } rows[] = {
+        {"/transaction/saga", "{\"steps\":[]}", COMMAND_SAGA_SUBMIT, NULL},
+        {"/transaction/saga", " {\"businessType\":\"b\",\"businessData\":1}", COMMAND_BUSINESS_EXECUTE,
+         "SAGA"},
+        {"/transaction/saga", "{\"steps\":[{\"payload\":{\"businessData\":1}}]}", COMMAND_SAGA_SUBMIT, NULL},
+        {"/transaction/saga", "[\"businessData\"]", COMMAND_SAGA_SUBMIT, NULL},
+        {"/transaction/saga", "{\"businessData\":", COMMAND_SAGA_SUBMIT, NULL},
+        {"/transaction/saga", "", COMMAND_SAGA_SUBMIT, NULL},
+        {"/transaction/message", "{\"businessData\":null}", COMMAND_BUSINESS_EXECUTE, "MESSAGE"},
+        {"/transaction/message", "{}", COMMAND_MESSAGE_SUBMIT, NULL},
+        {"/transaction/tcc", "{}", COMMAND_BUSINESS_EXECUTE, "TCC"},
+        {"/transaction/at", "{}", COMMAND_BUSINESS_EXECUTE, "AT"},
+        {"/xa-jta/xa/execute", "{\"businessType\":\"b\"}", COMMAND_BUSINESS_EXECUTE, "XA"},
+        {"/xa-jta/xa/execute", "{\"branches\":[]}", COMMAND_TXN_BEGIN, "XA"},
+        {"/xa-jta/jta/execute", "{\"branches\":[]}", COMMAND_TXN_BEGIN, "XA"},
+        {"/transaction/begin", "{\"branches\":[],\"businessData\":1}", COMMAND_TXN_BEGIN, NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct route_match m;
+        char path[128];
+        snprintf(path, sizeof path, "/api/v1%s", rows[i].path);
+        assert_int_equal(chosen("POST", path, rows[i].body, &m)->type, rows[i].type);
+        assert_true(rows[i].mode == NULL || says(&m, "mode", rows[i].mode));
+        assert_true(rows[i].mode != NULL || m.captures == 0);
+        assert_int_equal(says(&m, "execute", "true"),
+                         rows[i].type == COMMAND_TXN_BEGIN && rows[i].mode != NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +225,7 @@ int main(void)
         cmocka_unit_test(nothing_public_is_left_out),
         cmocka_unit_test(the_description_is_json_and_complete),
         cmocka_unit_test(docs_name_every_path),
+        cmocka_unit_test(a_field_of_the_body_tells_rows_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -98,6 +98,17 @@ static const struct {
     {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','remark':'r'}"},
     {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
     {COMMAND_TOPIC_REMOVE, "{'topic':'t'}"},
+    {COMMAND_BUSINESS_PUT,
+     "{'businessType':'b','mode':'SAGA','description':'d','timeoutMs':1,'retryBaseMs':2,'retryCapMs':3,"
+     "'retryFactor':150,'retryJitter':10,'headers':{'h':'v'},'callTimeoutMs':4,'protocol':'http',"
+     "'order':'forward','branches':[{'branch':'x','confirmUrl':'http://h/c','cancelUrl':'http://h/"
+     "d'}],'steps':[{'actionUrl':'http://"
+     "h/a'}],"
+     "'concurrent':true,'onFailure':'retry','retryLimit':5,'delayMs':6}"},
+    {COMMAND_BUSINESS_REMOVE, "{'businessType':'b'}"},
+    {COMMAND_BUSINESS_EXECUTE,
+     "{'businessType':'b','mode':'SAGA','xid':'x','businessKey':'k','businessData':{'a':1},'timeoutMs':1,"
+     "'owner':'o','traceparent':'t','customData':{'c':2},'parent':'p'}"},
     {COMMAND_FREEZE, "{'xid':'x','resource':'account:7','mode':'shared','waitMs':2000}"},
     {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7'}"},
 };
@@ -125,6 +136,8 @@ static const struct {
     {QUERY_TXN_LIST, "{'order':'oldest','fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
     {QUERY_TXN_COUNTS, "{}"},
     {QUERY_TXN_COUNTS, "{'all':true}"},
+    {QUERY_BUSINESS, "{'businessType':'b','after':'a','limit':3}"},
+    {QUERY_STATISTICS, "{'businessType':'b','mode':'SAGA'}"},
     {QUERY_TOPICS, "{'topic':'t','after':'a','limit':3}"},
     {QUERY_FREEZE, "{'xid':'x','resource':'account:7'}"},
     {QUERY_FREEZE_RESOURCE, "{'resource':'account:7'}"},
