@@ -127,9 +127,11 @@ uint32_t participant_calls_of(const struct participant *p, uint32_t client);
 struct txn_result {
     struct bench_result r;
     /* Per finished transaction of the whole load, warm-up included: growth of the log's index, commands
-     * applied, and processor time of the leader, the two followers, the participant and the load itself. */
-    double entries, commands;
+     * applied, questions for the status, and processor time of the leader, the two followers, the participant
+     * and the load itself. */
+    double entries, commands, questions;
     double leader_us, followers_us, participant_us, load_us;
+    double others; /* share of the machine that was busy with something else: 0.1 spoils a figure */
 };
 /* `o->op` of `o->connections` clients, each one transaction at a time.  A transaction that is counted in `r`
  * was seen COMMITTED; the coordinator's own counts are compared with that afterwards. */

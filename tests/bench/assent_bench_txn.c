@@ -96,7 +96,7 @@ struct load {
     bool measuring, ending, submit_only;
     uint64_t finished_max; /* 0: until the time is over */
     uint32_t n;
-    uint64_t finished; /* of the whole load */
+    uint64_t finished, questions; /* of the whole load */
     struct client *clients;
 };
 
@@ -260,6 +260,7 @@ static void client_look(struct load *l, struct client *c, uint64_t now)
     if (now - c->started > STUCK_MS * 1000000ull)
         bench_die("transaction %s is not finished after %d s", c->xid, STUCK_MS / 1000);
     c->due = now + PATIENCE_MS * 1000000ull;
+    l->questions++;
     snprintf(path, sizeof path, "/api/v1/transaction/status/%s?stale=true", c->xid);
     client_ask(l, c, request, (size_t)request_print(l, request, "GET", path, ""));
 }
@@ -299,7 +300,23 @@ static void loop(struct load *l, double seconds)
 struct cost {
     double index, commands, committed;
     double leader_us, followers_us, participant_us, load_us;
+    double busy_us, all_us; /* of the machine: processors at work, processors there are */
 };
+
+static void take_machine(struct cost *c)
+{
+    unsigned long long t[8] = {0}; /* user nice system idle iowait irq softirq steal */
+    double tick_us = 1e6 / (double)sysconf(_SC_CLK_TCK);
+    FILE *f = fopen("/proc/stat", "r");
+    if (f != NULL) {
+        if (fscanf(f, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &t[0], &t[1], &t[2], &t[3], &t[4], &t[5],
+                   &t[6], &t[7]) != 8)
+            memset(t, 0, sizeof t);
+        fclose(f);
+    }
+    c->busy_us = (double)(t[0] + t[1] + t[2] + t[5] + t[6] + t[7]) * tick_us;
+    c->all_us = c->busy_us + (double)(t[3] + t[4]) * tick_us;
+}
 
 /* Processor time of a process, user and system. */
 static double used_us(pid_t pid)
@@ -340,6 +357,7 @@ static struct cost cost_now(const struct load *l, struct bench_cluster *c, int l
         bench_die("the leader gives no metrics");
     snprintf(committed, sizeof committed, "assent_transactions{mode=\"%s\",status=\"COMMITTED\"}",
              l->mode->mode);
+    take_machine(&now);
     now.index = metric(page, "assent_raft_last_index");
     now.commands = metric(page, "assent_apply_commands_total");
     now.committed = metric(page, committed);
@@ -351,10 +369,14 @@ static void cost_take(struct load *l, const struct cost *a, const struct cost *b
     double n = l->finished > 0 ? (double)l->finished : 1;
     out->entries = (b->index - a->index) / n;
     out->commands = (b->commands - a->commands) / n;
+    out->questions = (double)l->questions / n;
     out->leader_us = (b->leader_us - a->leader_us) / n;
     out->followers_us = (b->followers_us - a->followers_us) / n;
     out->participant_us = (b->participant_us - a->participant_us) / n;
     out->load_us = (b->load_us - a->load_us) / n;
+    double ours_us = (out->leader_us + out->followers_us + out->participant_us + out->load_us) * n;
+    double others_us = b->busy_us - a->busy_us - ours_us;
+    out->others = b->all_us > a->all_us && others_us > 0 ? others_us / (b->all_us - a->all_us) : 0;
     if (!l->submit_only && b->committed - a->committed < (double)l->finished) {
         fprintf(stderr, "assent-bench: %llu transactions were seen COMMITTED, the coordinator counts %.0f\n",
                 (unsigned long long)l->finished, b->committed - a->committed);
@@ -411,15 +433,15 @@ void bench_txn(const struct bench_options *o, struct bench_cluster *c, struct pa
 
 void bench_txn_print(const struct bench_options *o, const struct txn_result *t)
 {
+    static const char json[] = "{\"bench\":\"%s cost\",\"entries\":%.3f,\"commands\":%.2f,\"questions\":%.2f,"
+                               "\"leaderUs\":%.0f,\"followersUs\":%.0f,\"participantUs\":%.0f,"
+                               "\"loadUs\":%.0f,\"othersShare\":%.2f}\n";
+    static const char plain[] =
+        "%-28s entries %.3f  commands %.2f  questions %.2f; processor us: leader %.0f, "
+        "followers %.0f, participant %.0f, load %.0f; others' share %.2f\n";
     char name[64];
     snprintf(name, sizeof name, "txn %s", o->op);
     bench_print(o, name, &t->r);
-    printf(
-        o->json
-            ? "{\"bench\":\"%s cost\",\"entries\":%.3f,\"commands\":%.2f,\"leaderUs\":%.0f,\"followersUs\":%."
-              "0f,\"participantUs\":%.0f,\"loadUs\":%.0f}\n"
-            : "%-28s entries %.3f  commands %.2f; processor us: leader %.0f, followers %.0f, participant "
-              "%.0f, load %.0f\n",
-        o->json ? name : "  per transaction", t->entries, t->commands, t->leader_us, t->followers_us,
-        t->participant_us, t->load_us);
+    printf(o->json ? json : plain, o->json ? name : "  per transaction", t->entries, t->commands,
+           t->questions, t->leader_us, t->followers_us, t->participant_us, t->load_us, t->others);
 }
