@@ -182,13 +182,45 @@ static void put_state(struct node *node, struct text *out)
     gauge(out, "state_digest_low", "Low 32 bits of the running digest; equal on nodes at one applied index.",
           sm_digest(node->sm) & UINT32_MAX);
     head(out, "apply_command_total", "counter", "Commands by type.");
-    for (uint32_t i = 0; i < 64; i++) {
+    for (uint32_t i = 0; i < sizeof m.command_count / sizeof m.command_count[0]; i++) {
         const struct schema *schema = m.command_count[i] > 0 ? command_schema(i) : NULL;
         if (schema != NULL)
             text_printf(out, "assent_apply_command_total{command=\"%s\"} %llu\n", schema->name,
                         (unsigned long long)m.command_count[i]);
     }
     node_sm_leave(node);
+}
+
+/* How many stand in a status, of all modes. */
+static uint64_t in_status(const struct codec_node *counts, const char *status)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < codec_size(counts); i++) {
+        struct assent_bytes name = codec_as_bytes(codec_get(codec_at(counts, i), "status"));
+        if (name.size == strlen(status) && memcmp(name.base, status, name.size) == 0)
+            n += codec_as_uint(codec_get(codec_at(counts, i), "count"));
+    }
+    return n;
+}
+
+/* What an operator should look at, of all namespaces; none of it has a label. */
+static void put_attention(const struct codec_node *data, struct text *out)
+{
+    const struct codec_node *counts = codec_get(data, "counts");
+    int64_t oldest_us = codec_as_int(codec_get(data, "oldestUnfinishedUs"));
+    int64_t age_us = oldest_us != 0 ? node_now_us() - oldest_us : 0;
+    gauge(out, "transactions_suspended", "Transactions that wait for an operator.",
+          in_status(counts, "SUSPENDED"));
+    gauge(out, "transactions_stopped", "Transactions an operator gave up, until they are removed.",
+          in_status(counts, "STOPPED"));
+    head(out, "transaction_oldest_unfinished_seconds", "gauge",
+         "Age of the oldest transaction that has not ended; 0: all have.");
+    text_printf(out, "assent_transaction_oldest_unfinished_seconds %.3f\n",
+                age_us > 0 ? (double)age_us / 1e6 : 0);
+    gauge(out, "freezes_held", "Frozen resources, once per transaction that holds one.",
+          codec_as_uint(codec_get(data, "freezesHeld")));
+    gauge(out, "freezes_waiting", "Waits for frozen resources.",
+          codec_as_uint(codec_get(data, "freezesWaiting")));
 }
 
 /* The rows of QUERY_TXN_COUNTS: [{mode, status, count}, ...] under "counts". */
@@ -217,6 +249,7 @@ static void put_transactions(struct node *node, struct text *out)
                 label(out, codec_as_bytes(codec_get(row, "status")));
                 text_printf(out, "\"} %llu\n", (unsigned long long)codec_as_uint(codec_get(row, "count")));
             }
+            put_attention(result.data, out);
         }
         node_sm_leave(node);
     }

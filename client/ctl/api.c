@@ -73,20 +73,24 @@ static void judge(long status, const struct reply *r, struct answer *a)
 }
 
 struct attempt {
-    const char *method, *path, *body, *key;
+    const char *method, *path, *body, *key, *ns;
     uint32_t timeout_ms;
 };
 
 /* One request to one endpoint.  `*sent`: it may have been carried out. */
 static void attempt(CURL *curl, const char *endpoint, const struct attempt *t, struct answer *a, bool *sent)
 {
-    char url[4096], key[96];
+    char url[4096], key[96], ns[96];
     struct reply reply = {NULL, 0};
     (void)snprintf(url, sizeof url, "http://%s%s", endpoint, t->path);
     (void)snprintf(key, sizeof key, "Idempotency-Key: %s", t->key);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     if (t->key[0] != '\0') {
         headers = curl_slist_append(headers, key);
+    }
+    if (t->ns[0] != '\0') {
+        (void)snprintf(ns, sizeof ns, "X-Assent-Namespace: %s", t->ns);
+        headers = curl_slist_append(headers, ns);
     }
     curl_easy_reset(curl);
     curl_easy_setopt(curl, CURLOPT_URL, url);
@@ -140,7 +144,8 @@ void api_call(const struct ctl *ctl, const char *method, const char *path, const
     if (!get && !once) {
         make_key(key);
     }
-    struct attempt t = {.method = method, .path = path, .body = text != NULL ? text : "", .key = key};
+    struct attempt t = {
+        .method = method, .path = path, .body = text != NULL ? text : "", .key = key, .ns = ctl->ns};
     int64_t until = now_ms() + ctl->timeout_ms;
     CURL *curl = curl_easy_init();
     *out = (struct answer){.code = EXIT_UNREACHABLE};
@@ -175,7 +180,8 @@ void api_call(const struct ctl *ctl, const char *method, const char *path, const
 
 void api_get(const char *endpoint, const char *path, uint32_t timeout_ms, struct answer *out)
 {
-    struct attempt t = {.method = "GET", .path = path, .body = "", .key = "", .timeout_ms = timeout_ms};
+    struct attempt t = {
+        .method = "GET", .path = path, .body = "", .key = "", .ns = "", .timeout_ms = timeout_ms};
     *out = (struct answer){.code = EXIT_UNREACHABLE};
     CURL *curl = curl_easy_init();
     bool sent;

@@ -32,9 +32,11 @@ static const struct row rows[] = {
     {"snapshot", "take", "POST", BASE "/cluster/snapshot", "", NULL,
      "take a snapshot on the leader and say where it is", true},
     {"txn", "list", "GET", BASE "/transactions", "",
-     "xid status mode businessType branchCount pendingCount createdUs",
-     "transactions; status= mode= businessType= limit= after=", false},
-    {"txn", "show", "GET", BASE "/transaction/{xid}", "xid", NULL, "a transaction with its branches", false},
+     "xid status mode businessType branchCount pendingCount failures createdUs lastError",
+     "transactions; status= mode= errorText= failing=true olderThanMs= order= ...", false},
+    {"txn", "show", "GET", BASE "/transaction/{xid}", "xid", NULL,
+     "a transaction with its branches and its timeline", false},
+    {"txn", "tree", "GET", BASE "/transaction/{xid}/tree", "xid", NULL, "it and those nested in it", false},
     {"txn", "status", "GET", BASE "/transaction/status/{xid}", "xid", NULL, "its status", false},
     {"txn", "counts", "GET", BASE "/transactions/counts", "", NULL, "how many by mode and status", false},
     {"txn", "begin", "POST", BASE "/transaction/begin", "xid?", NULL,
@@ -43,6 +45,20 @@ static const struct row rows[] = {
      "register a branch", false},
     {"txn", "commit", "POST", BASE "/transaction/commit", "xid", NULL, "decide to commit", false},
     {"txn", "rollback", "POST", BASE "/transaction/rollback", "xid reason?", NULL, "decide to roll back",
+     false},
+    {"audit", "", "GET", BASE "/audit", "xid?", "timeUs act by xid branch before after reason",
+     "what operators did, the newest first; limit= after=", false},
+    {"freeze", "list", "GET", BASE "/freezes", "prefix?", "resource mode holders waiters",
+     "frozen resources; limit= after=", false},
+    {"freeze", "show", "GET", BASE "/freezes/{resource}", "resource", NULL, "who holds it and who waits",
+     false},
+    {"topic", "list", "GET", BASE "/topics", "", NULL, "topics and who gets what is sent to them", false},
+    {"topic", "show", "GET", BASE "/topics/{topic}", "topic", NULL, "one topic", false},
+    {"topic", "subscribe", "POST", BASE "/topics/{topic}", "topic url remark?", NULL,
+     "send what is sent to the topic to a URL", false},
+    {"topic", "unsubscribe", "POST", BASE "/topics/{topic}/unsubscribe", "topic url", NULL, "and no longer",
+     false},
+    {"topic", "remove", "DELETE", BASE "/topics/{topic}", "topic", NULL, "remove it with all its subscribers",
      false},
     {"clock", "tick", "POST", BASE "/lamport/tick", "clock? count#?", NULL, "advance a Lamport clock", false},
     {"clock", "sync", "POST", BASE "/lamport/sync", "clock received#", NULL, "take up a received stamp",
@@ -248,6 +264,9 @@ enum exit_code commands_run(const struct ctl *ctl, const char *group, int argc, 
     for (size_t i = 0; i < ROWS; i++) {
         if (strcmp(rows[i].group, group) == 0) {
             known = true;
+            if (rows[i].verb[0] == '\0') { /* the group is the command */
+                return run(ctl, &rows[i], argc, argv);
+            }
             if (argc > 0 && strcmp(rows[i].verb, argv[0]) == 0) {
                 return run(ctl, &rows[i], argc - 1, argv + 1);
             }

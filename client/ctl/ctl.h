@@ -22,6 +22,7 @@ struct ctl {
     uint32_t endpoints_n;
     bool json;
     uint32_t timeout_ms;
+    const char *ns; /* namespace of all requests, "": the default one */
 };
 
 /* ---- api.c */
@@ -66,6 +67,17 @@ void commands_view(const struct ctl *ctl, struct answer *best);
 
 enum exit_code snapshot_main(const struct ctl *ctl, int argc, char **argv);
 enum exit_code replace_main(const struct ctl *ctl, int argc, char **argv);
+
+/* ---- acts.c: `txn retry|skip|force|pause|resume|back` */
+
+bool act_known(const char *verb);
+void acts_help(void);
+enum exit_code act_main(const struct ctl *ctl, const char *verb, int argc, char **argv);
+
+/* ---- main.c */
+
+/* The value of --name VALUE or --name=VALUE at `*at`, which moves on; NULL: another argument. */
+const char *ctl_option(int argc, char **argv, int *at, const char *name);
 
 enum exit_code local_main(const struct ctl *ctl, int argc, char **argv);
 

@@ -7,28 +7,34 @@
 
 #include "ctl.h"
 
-#define ENDPOINTS_DEFAULT "127.0.0.1:8080,127.0.0.1:8081,127.0.0.1:8082"
+/* Of names in headers; what the nodes refuse need not be sent. */
+#define NAMESPACE_BYTES_MAX 47
+#define ENDPOINTS_DEFAULT   "127.0.0.1:8080,127.0.0.1:8081,127.0.0.1:8082"
 
 static void help(void)
 {
-    (void)printf("usage: assentctl [--endpoints HOST:PORT,...] [--timeout SECONDS] [--json] COMMAND ...\n\n"
-                 "  --endpoints LIST   HTTP addresses of nodes (ASSENT_ENDPOINTS; default\n"
-                 "                     %s)\n"
-                 "  --timeout SECONDS  how long to try (default 10)\n"
-                 "  --json             results as JSON\n\n"
-                 "Further fields of any command: field=text or field:=json.\n\n"
-                 "  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n"
-                 "  %-52s %s\n  %-52s %s\n  %-52s %s\n",
-                 ENDPOINTS_DEFAULT, "status", "nodes, roles, terms, indexes, lag",
-                 "local up [--nodes N] [--dir DIR] [-- FLAG...]",
-                 "start a cluster on this machine, or what is missing of it", "local down [--wipe]",
-                 "stop it; --wipe also removes its data", "local status", "its processes",
-                 "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node", "snapshot save FILE",
-                 "back the cluster up: take a snapshot, download and verify it",
-                 "snapshot restore FILE --id N --data DIR --cluster LIST",
-                 "build a member of a new cluster from a back-up (assentd restore)",
-                 "member replace OLD NEW ADDRESS", "put a new node in the place of a dead one; resumable");
+    (void)printf(
+        "usage: assentctl [--endpoints HOST:PORT,...] [--namespace NAME] [--timeout SECONDS] [--json]\n"
+        "                 COMMAND ...\n\n"
+        "  --endpoints LIST   HTTP addresses of nodes (ASSENT_ENDPOINTS; default\n"
+        "                     %s)\n"
+        "  --namespace NAME   whose transactions, resources and topics (ASSENT_NAMESPACE)\n"
+        "  --timeout SECONDS  how long to try (default 10)\n"
+        "  --json             results as JSON\n\n"
+        "Further fields of any command: field=text or field:=json.\n\n"
+        "  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n"
+        "  %-52s %s\n  %-52s %s\n  %-52s %s\n",
+        ENDPOINTS_DEFAULT, "status", "nodes, roles, terms, indexes, lag",
+        "local up [--nodes N] [--dir DIR] [-- FLAG...]",
+        "start a cluster on this machine, or what is missing of it", "local down [--wipe]",
+        "stop it; --wipe also removes its data", "local status", "its processes",
+        "local kill [--leader|N] [--signal S]", "SIGKILL the leader or a node", "snapshot save FILE",
+        "back the cluster up: take a snapshot, download and verify it",
+        "snapshot restore FILE --id N --data DIR --cluster LIST",
+        "build a member of a new cluster from a back-up (assentd restore)", "member replace OLD NEW ADDRESS",
+        "put a new node in the place of a dead one; resumable");
     commands_help();
+    acts_help();
     (void)printf("\nexit: 0 done, 1 refused, 2 usage, 3 unreachable or no leader, 4 unknown outcome\n");
 }
 
@@ -53,8 +59,7 @@ static enum exit_code set_endpoints(struct ctl *ctl, const char *list)
     return ctl->endpoints_n > 0 ? EXIT_DONE : usage_error("--endpoints is empty");
 }
 
-/* The value of --name VALUE or --name=VALUE at `*at`; NULL: another argument. */
-static const char *option(int argc, char **argv, int *at, const char *name)
+const char *ctl_option(int argc, char **argv, int *at, const char *name)
 {
     size_t size = strlen(name);
     if (strncmp(argv[*at], name, size) != 0) {
@@ -115,12 +120,15 @@ static enum exit_code dispatch(struct ctl *ctl, int argc, char **argv)
     if (strcmp(argv[0], "member") == 0 && argc > 1 && strcmp(argv[1], "replace") == 0) {
         return replace_main(ctl, argc - 2, argv + 2);
     }
+    if (strcmp(argv[0], "txn") == 0 && argc > 1 && act_known(argv[1])) {
+        return act_main(ctl, argv[1], argc - 2, argv + 2);
+    }
     return commands_run(ctl, argv[0], argc - 1, argv + 1);
 }
 
 int main(int argc, char **argv)
 {
-    struct ctl ctl = {.timeout_ms = 10000};
+    struct ctl ctl = {.timeout_ms = 10000, .ns = getenv("ASSENT_NAMESPACE")};
     const char *endpoints = getenv("ASSENT_ENDPOINTS"), *value;
     int at = 1;
     enum exit_code code = EXIT_DONE;
@@ -133,13 +141,23 @@ int main(int argc, char **argv)
         } else if (strcmp(argv[at], "--version") == 0) {
             (void)printf("assentctl %s\n", ASSENT_VERSION);
             return EXIT_DONE;
-        } else if ((value = option(argc, argv, &at, "--endpoints")) != NULL) {
+        } else if ((value = ctl_option(argc, argv, &at, "--endpoints")) != NULL) {
             endpoints = value;
-        } else if ((value = option(argc, argv, &at, "--timeout")) != NULL) {
+        } else if ((value = ctl_option(argc, argv, &at, "--namespace")) != NULL) {
+            ctl.ns = value;
+        } else if ((value = ctl_option(argc, argv, &at, "--timeout")) != NULL) {
             code = set_timeout(&ctl, value);
         } else {
             code = usage_error("there is no option '%s' before the command", argv[at]);
         }
+    }
+    if (ctl.ns == NULL) {
+        ctl.ns = "";
+    }
+    if (code == EXIT_DONE) {
+        code = strlen(ctl.ns) <= NAMESPACE_BYTES_MAX && strpbrk(ctl.ns, "\r\n") == NULL
+                   ? EXIT_DONE
+                   : usage_error("a namespace has at most %d bytes in one line", NAMESPACE_BYTES_MAX);
     }
     if (code == EXIT_DONE) {
         code = set_endpoints(&ctl, endpoints != NULL ? endpoints : ENDPOINTS_DEFAULT);

@@ -152,9 +152,9 @@ void show_value(const json_t *v, const char *columns)
     {
         if (columns != NULL && json_is_array(value)) {
             show_value(value, columns);
-            const json_t *after = json_object_get(v, "after");
-            if (json_is_string(after)) {
-                (void)printf("more: after=%s\n", json_string_value(after));
+            const json_t *next = json_object_get(v, "next");
+            if (json_is_string(next)) {
+                (void)printf("more: after=%s\n", json_string_value(next));
             }
             return;
         }

@@ -221,7 +221,7 @@ static void a_list_is_a_table(void **state)
     const struct reply list = {
         200, "{\"success\":true,\"data\":{\"transactions\":[{\"xid\":\"one\",\"status\":\"ACTIVE\","
              "\"createdUs\":1700000000123456},{\"xid\":\"t\\u001bwo\",\"status\":\"COMMITTED\"}],"
-             "\"after\":\"t2\"}}"};
+             "\"next\":\"t2\"}}"};
     node_start(&n, list, list);
     assert_int_equal(run(T("--endpoints"), n.address, T("txn"), T("list")), 0);
     shows("XID   STATUS     MODE");
@@ -276,6 +276,108 @@ static void a_node_that_is_down_is_passed_over(void **state)
     node_stop(&b);
 }
 
+#define BY_ANN T("--by"), T("ann"), T("--reason=ledger is back")
+
+static void an_operator_acts_on_a_transaction(void **state)
+{
+    (void)state;
+    struct node n;
+    const struct reply done = {200, "{\"success\":true,\"data\":{\"xid\":\"x\",\"status\":\"STOPPED\"}}"};
+    node_start(&n, done, done);
+    assert_int_equal(run(T("--endpoints"), n.address, T("txn"), T("force"), T("a/b"), BY_ANN), 0);
+    shows("status  STOPPED");
+    assert_non_null(strstr(n.seen, "POST /api/v1/transaction/a%2Fb/force HTTP"));
+    assert_non_null(strstr(n.seen, "{\"by\":\"ann\",\"reason\":\"ledger is back\"}"));
+    assert_non_null(strstr(n.seen, "Idempotency-Key: ctl-"));
+    assert_null(strstr(n.seen, "X-Assent-Namespace"));
+    assert_int_equal(run(T("--namespace=red"), T("--endpoints"), n.address, T("txn"), T("skip"), BY_ANN,
+                         T("x"), T("--branch"), T("stock"), T("--json")),
+                     0);
+    shows("\"status\": \"STOPPED\"");
+    assert_non_null(strstr(n.seen, "\"branch\":\"stock\""));
+    assert_non_null(strstr(n.seen, "X-Assent-Namespace: red\r\n"));
+    assert_int_equal(n.requests, 2);
+    node_stop(&n);
+}
+
+/* A page whose answer is lost is asked for again, with its own key. */
+static void an_operator_acts_on_all_page_by_page(void **state)
+{
+    (void)state;
+    struct node n;
+    const struct reply page = {
+        200, "{\"success\":true,\"data\":{\"acted\":90,\"refused\":10,\"next\":\"17.t9\"}}"};
+    const struct reply last = {200, "{\"success\":true,\"data\":{\"acted\":3,\"refused\":0,\"next\":null}}"};
+    const struct reply refused = {
+        400, "{\"success\":false,\"error\":{\"code\":\"INVALID\",\"message\":\"status: no such\"}}"};
+    node_start(&n, page, last);
+    n.script[1] = (struct reply){0, NULL};
+    n.script[2] = page;
+    n.script[3] = last;
+    n.scripted = 4;
+    assert_int_equal(run(T("--endpoints"), n.address, T("txn"), T("retry"), T("--all"), T("status=SUSPENDED"),
+                         T("olderThanMs=60000"), T("failing=true"), BY_ANN),
+                     0);
+    shows("183 acted on, 20 refused");
+    assert_int_equal(n.requests, 4);
+    assert_non_null(strstr(n.seen, "POST /api/v1/transactions/retry HTTP"));
+    assert_non_null(strstr(n.seen, "\"status\":\"SUSPENDED\",\"olderThanMs\":60000,\"failing\":true"));
+    assert_non_null(strstr(n.seen, "\"after\":\"17.t9\""));
+    node_stop(&n);
+    node_start(&n, page, refused);
+    assert_int_equal(run(T("--endpoints"), n.address, T("txn"), T("pause"), T("--all"), T("mode=SAGA"),
+                         BY_ANN, T("--json")),
+                     1);
+    assert_non_null(strstr(complaint, "90 acted on, 10 refused before; go on with after=17.t9"));
+    node_stop(&n);
+    node_start(&n, last, last);
+    assert_int_equal(run(T("--endpoints"), n.address, T("txn"), T("pause"), T("--all"), T("mode=SAGA"),
+                         BY_ANN, T("--json")),
+                     0);
+    shows("\"acted\": 3");
+    node_stop(&n);
+}
+
+static void what_operators_look_at(void **state)
+{
+    (void)state;
+    struct node n;
+    const struct reply audit = {
+        200,
+        "{\"success\":true,\"data\":{\"acts\":[{\"timeUs\":1700000000123456,\"act\":\"force\",\"by\":\"ann\","
+        "\"reason\":\"lost\",\"xid\":\"x\",\"branch\":\"\",\"before\":\"ACTIVE\",\"after\":\"STOPPED\"}],"
+        "\"next\":\"4096.0\"}}"};
+    node_start(&n, audit, audit);
+    assert_int_equal(run(T("--endpoints"), n.address, T("audit")), 0);
+    shows("ACT    BY   XID");
+    shows("2023-11-14T22:13:20.123Z  force  ann  x");
+    shows("more: after=4096.0");
+    assert_non_null(strstr(n.seen, "GET /api/v1/audit HTTP"));
+    assert_int_equal(run(T("--endpoints"), n.address, T("audit"), T("x"), T("limit=5"), T("--json")), 0);
+    assert_non_null(strstr(n.seen, "GET /api/v1/audit?xid=x&limit=5 HTTP"));
+    shows("\"by\": \"ann\"");
+    const struct {
+        char *arguments[5];
+        const char *seen;
+    } rows[] = {
+        {{"txn", "tree", "x"}, "GET /api/v1/transaction/x/tree HTTP"},
+        {{"freeze", "list", "account:"}, "GET /api/v1/freezes?prefix=account%3A HTTP"},
+        {{"freeze", "show", "account:7"}, "GET /api/v1/freezes/account%3A7 HTTP"},
+        {{"topic", "list"}, "GET /api/v1/topics HTTP"},
+        {{"topic", "subscribe", "paid", "http://m/p"}, "POST /api/v1/topics/paid HTTP"},
+        {{"topic", "unsubscribe", "paid", "http://m/p"}, "POST /api/v1/topics/paid/unsubscribe HTTP"},
+        {{"topic", "remove", "paid"}, "DELETE /api/v1/topics/paid HTTP"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char *argv[9] = {ctl_path, T("--endpoints"), n.address};
+        for (int k = 0; k < 5 && rows[i].arguments[k] != NULL; k++)
+            argv[3 + k] = rows[i].arguments[k];
+        assert_int_equal(run_array(argv), 0);
+        assert_non_null(strstr(n.seen, rows[i].seen));
+    }
+    node_stop(&n);
+}
+
 static void bad_command_lines_send_nothing(void **state)
 {
     (void)state;
@@ -297,6 +399,19 @@ static void bad_command_lines_send_nothing(void **state)
     assert_int_equal(run(T("local"), T("kill"), T("--signal"), T("NOPE")), 2);
     assert_int_equal(run(T("local"), T("kill"), T("--leader"), T("2")), 2);
     assert_int_equal(run(T("local"), T("sideways")), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("x")), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("x"), T("--by"), T("ann")), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("x"), T("--reason"), T("r")), 2);
+    assert_int_equal(run(T("txn"), T("force"), BY_ANN), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("x"), T("y"), BY_ANN), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("x"), BY_ANN, T("--branch=b")), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("x"), BY_ANN, T("--hard")), 2);
+    assert_int_equal(run(T("txn"), T("skip"), T("x"), BY_ANN), 2);
+    assert_int_equal(run(T("txn"), T("skip"), T("--all"), T("mode=TCC"), BY_ANN), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("--all"), BY_ANN), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("--all"), T("x"), BY_ANN), 2);
+    assert_int_equal(run(T("txn"), T("force"), T("--all"), T("olderThanMs=soon"), BY_ANN), 2);
+    assert_int_equal(run(T("--namespace"), T("a\nb"), T("txn"), T("list")), 2);
     assert_int_equal(run(T("help")), 0);
     assert_int_equal(run(T("--version")), 0);
 }
@@ -593,6 +708,9 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_list_is_a_table),
         cmocka_unit_test(exit_codes_tell_apart_what_happened),
         cmocka_unit_test(a_node_that_is_down_is_passed_over),
+        cmocka_unit_test(an_operator_acts_on_a_transaction),
+        cmocka_unit_test(an_operator_acts_on_all_page_by_page),
+        cmocka_unit_test(what_operators_look_at),
         cmocka_unit_test(bad_command_lines_send_nothing),
         cmocka_unit_test(status_prefers_the_leaders_view),
         LOCAL(up_may_be_repeated_and_brings_back_the_dead),

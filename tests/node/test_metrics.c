@@ -67,6 +67,9 @@ static void the_page_is_well_formed_and_counts(void **state)
     r = http_call(&h, 0, "POST", "/api/v1/transaction/begin", NULL, "{}");
     assert_int_equal(r.status, 200);
     reply_free(&r);
+    r = http_call(&h, 0, "POST", "/api/v1/transaction/none/force", NULL, "{\"by\":\"a\",\"reason\":\"r\"}");
+    assert_int_equal(r.status, 404);
+    reply_free(&r);
     r = http_call(&h, 0, "GET", "/metrics", NULL, NULL);
     assert_int_equal(r.status, 200);
     assert_has(r.head, "text/plain; version=0.0.4");
@@ -78,6 +81,12 @@ static void the_page_is_well_formed_and_counts(void **state)
         "assent_raft_role{role=\"leader\"} 1\n",
         "assent_raft_guard_total{guard=\"G1\"} 0\n",
         "assent_transactions{mode=",
+        "assent_transactions_suspended 0\n",
+        "assent_transactions_stopped 0\n",
+        "assent_transaction_oldest_unfinished_seconds ",
+        "assent_freezes_held 0\n",
+        "assent_freezes_waiting 0\n",
+        "assent_apply_command_total{command=\"txn_act\"} 1\n",
         "assent_log_disk_commit_seconds_bucket{le=\"+Inf\"} 0\n",
         "assent_executor_calls_total 0\n",
         "assent_rpc_connections 0\n",
