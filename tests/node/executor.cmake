@@ -5,3 +5,6 @@ assent_test(test_executor_report test_executor_report.c executor_world.c partici
 assent_test(test_executor_form test_executor_form.c LIBS assent_executor sm_harness)
 assent_test(test_executor_call test_executor_call.c executor_world.c participant.c
     LIBS assent_executor sm_harness)
+assent_test(test_executor_host test_executor_host.c executor_world.c participant.c
+    LIBS assent_executor sm_harness)
+assent_test(test_simulate test_simulate.c executor_world.c participant.c LIBS assent_executor sm_harness)
