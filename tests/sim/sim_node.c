@@ -149,7 +149,9 @@ static void arm_tick(struct sim_node *n)
         return;
     int64_t wait_us = due_us - sim_wall_us(n) + TICK_LATE_US;
     n->tick_due_us = due_us;
-    cluster_at(n->world->cluster, wait_us > 0 ? (uint64_t)wait_us : 0, on_tick, n, ++n->tick_number);
+    if (wait_us < TICK_LATE_US) /* due: what was refused just now is not asked for again at once */
+        wait_us = TICK_LATE_US;
+    cluster_at(n->world->cluster, (uint64_t)wait_us, on_tick, n, ++n->tick_number);
 }
 
 /* ---- what the executor calls ---- */
