@@ -394,6 +394,17 @@ static int write_text(struct arguments *a, struct codec_writer *w, const struct 
     return status;
 }
 
+void arguments_default(struct arguments *a, const char *name, struct assent_bytes value)
+{
+    for (uint32_t i = 0; a->fields[i].name != NULL; i++) {
+        if (strcmp(a->fields[i].name, name) != 0 || (i < a->n && a->value[i].from != ARGUMENT_ABSENT))
+            continue;
+        a->value[i] = (struct argument){ARGUMENT_TEXT, NULL, value};
+        if (i >= a->n)
+            a->n = i + 1;
+    }
+}
+
 int arguments_write(struct arguments *a, struct codec_writer *w)
 {
     for (uint32_t i = 0; i < a->n; i++) {

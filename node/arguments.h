@@ -44,6 +44,9 @@ void arguments_close(struct arguments *a);
  * or doubled field), TOO_LARGE; `why` says more.  Borrows the source until the next call. */
 int arguments_read(struct arguments *a, const struct field *fields, const struct argument_source *source);
 
+/* A value for a field of that name which has none; without such a field nothing.  Borrows `value`. */
+void arguments_default(struct arguments *a, const char *name, struct assent_bytes value);
+
 /* Write the `n` values, one codec value each, converting by kind.  0 or INVALID with `why`.  Limits and names
  * are left to command_decode(), which both doors pass. */
 int arguments_write(struct arguments *a, struct codec_writer *w);

@@ -10,6 +10,7 @@
 #include "http.h"
 #include "node.h"
 #include "rpc.h"
+#include "simulate.h"
 
 /* Codes told apart; what is in no row is counted in the last one. */
 static const int codes[METRICS_CODES] = {200, 307, 400, 403, 404, 405, 409, 410, 413,
@@ -264,7 +265,7 @@ static void put_executor(struct node *node, struct text *out)
     struct executor_metrics m;
     executor_metrics(node->executor, &m);
     counter(out, "executor_calls_total", "Calls to branches that ended.", m.calls);
-    counter(out, "executor_failures_total", "Of these, without a 2xx answer.", m.failures);
+    counter(out, "executor_failures_total", "Of these, without success.", m.failures);
     counter(out, "executor_reports_retried_total", "Reports that had to be proposed again.",
             m.reports_retried);
     counter(out, "executor_report_commands_total", "Commands that carried reports of calls.",
@@ -272,6 +273,17 @@ static void put_executor(struct node *node, struct text *out)
     gauge(out, "executor_in_flight", "Calls under way.", m.in_flight);
     gauge(out, "executor_queued", "Due calls that wait for a slot.", m.queued);
     gauge(out, "executor_reporting", "Ended calls whose report is not applied yet.", m.reporting);
+    head(out, "executor_hosts", "gauge",
+         "Hosts with due work in memory or failures to remember, by breaker.");
+    text_printf(out,
+                "assent_executor_hosts{breaker=\"closed\"} %u\nassent_executor_hosts{breaker=\"open\"} %u\n"
+                "assent_executor_hosts{breaker=\"half-open\"} %u\n",
+                m.hosts - m.hosts_open - m.hosts_half_open, m.hosts_open, m.hosts_half_open);
+    counter(out, "executor_breaker_opened_total", "Times a host was left alone.", m.breaker_opened);
+    head(out, "simulated_faults_total", "counter", "Faults that rules of --simulate injected.");
+    for (int i = SIMULATE_NONE + 1; i < SIMULATE_FAULT_NR; i++)
+        text_printf(out, "assent_simulated_faults_total{fault=\"%s\"} %llu\n",
+                    simulate_fault_name((enum simulate_fault)i), (unsigned long long)m.simulated[i]);
     head(out, "executor_call_seconds", "histogram", "Calls to branches.");
     uint64_t below = 0;
     for (int i = 0; i < EXECUTOR_BUCKETS; i++) {

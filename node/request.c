@@ -258,6 +258,19 @@ static int read_key(struct arguments *a, const char *key, struct command_session
     return ASSENT_OK;
 }
 
+/* The trace of the request goes on in the calls of the transaction it begins; what the body says counts more.  A
+ * header that is none is passed over (W3C Trace Context, 3.2.2). */
+static void trace_default(struct arguments *a, const struct request_input *input)
+{
+    const char *trace = input->header != NULL ? input->header(input->headers, "traceparent") : NULL;
+    if (trace == NULL || strlen(trace) < 55 || strlen(trace) > 128)
+        return;
+    for (const char *c = trace; *c != 0; c++)
+        if ((*c < '0' || *c > '9') && (*c < 'a' || *c > 'z') && *c != '-')
+            return;
+    arguments_default(a, "traceparent", cstr_bytes(trace));
+}
+
 /* The number in the path of a local route; 0 where its pattern has none. */
 static bool capture_number(const struct route_match *m, uint64_t *out)
 {
@@ -312,6 +325,8 @@ static int decode(struct request *r, const struct request_input *input)
         return ASSENT_INVALID;
     }
     r->stale = a->stale;
+    if (r->route->kind == ROUTE_COMMAND)
+        trace_default(a, input);
     struct command_session session = {.kind = SESSION_NONE};
     if (input->ns != NULL && r->route->kind != ROUTE_LEADER) /* checked when it is decoded */
         session.ns = cstr_bytes(input->ns);

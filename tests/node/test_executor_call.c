@@ -258,6 +258,27 @@ static void the_time_limit_of_dtm_is_three_seconds(void **state)
 
 /* ---- the way back waits for the way forward ---- */
 
+static void a_cancel_waits_for_the_call_of_its_try(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){0});
+    world_run(w, COMMAND_TXN_BEGIN,
+              "{'xid':'t','execute':true,'branches':[{'branch':'b','tryUrl':'http://127.0.0.1:%u/hold',"
+              "'confirmUrl':'http://127.0.0.1:%u/ok','cancelUrl':'http://127.0.0.1:%u/ok'}]}",
+              w->p.port, w->p.port, w->p.port);
+    until(w, w->p.held == 1);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: try\r\n"));
+    world_run(w, COMMAND_TXN_ROLLBACK, "{'xid':'t'}");
+    world_turns(w, 50);
+    assert_int_equal(w->p.requests, 1);
+    participant_release(&w->p);
+    until(w, world_stands(w, "t", "ROLLED_BACK"));
+    assert_int_equal(w->p.requests, 2);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: cancel\r\n"));
+    until(w, world_metrics(w).reporting == 0);
+    world_assert_idle(w);
+}
+
 /* An action that only waits for a slot is never made once its saga turned back. */
 static void a_queued_action_does_not_hold_up_its_compensation(void **state)
 {
@@ -321,6 +342,7 @@ int main(void)
         T(a_call_that_cannot_be_made_fails_with_a_reason),
         T(pieces_of_an_answer),
         T(the_time_limit_of_dtm_is_three_seconds),
+        T(a_cancel_waits_for_the_call_of_its_try),
         T(a_queued_action_does_not_hold_up_its_compensation),
         T(the_sender_of_a_message_is_asked),
     };

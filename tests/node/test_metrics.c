@@ -89,6 +89,8 @@ static void the_page_is_well_formed_and_counts(void **state)
         "assent_apply_command_total{command=\"txn_act\"} 1\n",
         "assent_log_disk_commit_seconds_bucket{le=\"+Inf\"} 0\n",
         "assent_executor_calls_total 0\n",
+        "assent_executor_hosts{breaker=\"half-open\"} 0\n",
+        "assent_simulated_faults_total{fault=\"crash\"} 0\n",
         "assent_rpc_connections 0\n",
         "assent_process_resident_bytes ",
     };

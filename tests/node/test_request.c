@@ -98,6 +98,24 @@ static void keys_are_checked(void **state)
     expect(0, "POST", TICK, "Idempotency-Key: a b\r\n", "{\"clock\":\"a\"}", 400, "Idempotency-Key takes");
 }
 
+static void a_trace_goes_on_in_the_transaction(void **state)
+{
+#define TRACE "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    (void)state;
+    expect(0, "POST", "/api/v1/transaction/begin", "traceparent: " TRACE "\r\n", "{\"xid\":\"traced\"}", 200,
+           "traced");
+    expect(0, "GET", "/api/v1/transaction/traced", NULL, NULL, 200, "\"traceparent\":\"" TRACE "\"");
+    expect(1, "POST", "/api/v1/transaction/begin", "Traceparent: " TRACE "\r\n",
+           "{\"xid\":\"own\",\"traceparent\":\"00-mine\"}", 200, "own");
+    expect(0, "GET", "/api/v1/transaction/own", NULL, NULL, 200, "\"traceparent\":\"00-mine\"");
+    expect(0, "POST", "/api/v1/transaction/begin",
+           "traceparent: what is this, fifty-five characters or more, is no trace\r\n", "{\"xid\":\"none\"}",
+           200, "none");
+    expect(0, "GET", "/api/v1/transaction/none", NULL, NULL, 200, "\"traceparent\":\"\"");
+    expect(0, "POST", TICK, "traceparent: " TRACE "\r\n", "{\"clock\":\"traced\"}", 200, "\"value\":1");
+#undef TRACE
+}
+
 static void a_command_runs_once_per_key(void **state)
 {
     (void)state;
@@ -410,6 +428,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_arguments_name_the_field),
         cmocka_unit_test(keys_are_checked),
+        cmocka_unit_test(a_trace_goes_on_in_the_transaction),
         cmocka_unit_test(a_command_runs_once_per_key),
         cmocka_unit_test(payloads_keep_their_numbers),
         cmocka_unit_test(a_freeze_is_asked_for_watched_and_let_go),
