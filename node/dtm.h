@@ -2,7 +2,7 @@
  *
  * A door translates and holds no rules.  dtm_routes.c knows the paths, dtm_json.c what clients send,
  * dtm_commands.c which command that is, dtm_wait.c waits for what comes of it, dtm_answer.c and dtm_view.c
- * write what clients read, dtm_rpc.c the same as JSON-RPC, dtm.c leads each conversation.
+ * write what clients read, dtm_rpc.c the same as JSON-RPC, dtm_read.c and dtm.c lead each conversation.
  * Source: dtm-protocol.md; docs/dtm.md says what is different on purpose. */
 #ifndef NODE_DTM_H
 #define NODE_DTM_H

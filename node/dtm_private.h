@@ -45,6 +45,23 @@ struct dtm_call {
 
 struct assent_bytes dtm_gid(const struct dtm_call *call);
 
+/* dtm.c: how its steps end. */
+extern const struct request_face dtm_face;
+
+/* ---- dtm_read.c: steps ---- */
+
+/* The command or query in the writer is the next step.  Whatever `data` an ended step gave is gone. */
+enum request_next dtm_step(struct request *r, enum route_kind kind);
+/* Ask for the transaction: QUERY_TXN or QUERY_TXN_STATUS. */
+enum request_next dtm_ask_stage(struct request *r, uint32_t query, enum dtm_stage stage);
+/* Submit call->txn, by its type; begin it, or only prepare it. */
+enum request_next dtm_submit(struct request *r);
+enum request_next dtm_begin_step(struct request *r, bool prepare);
+/* No rows of the KV table. */
+enum request_next dtm_no_kv(struct request *r);
+/* 500. */
+enum request_next dtm_refuse(struct request *r, const char *message);
+
 /* ---- dtm_answer.c: what a client reads ---- */
 
 /* `message` is written where the outcome has one.  Always REQUEST_ANSWERED. */

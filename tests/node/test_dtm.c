@@ -208,6 +208,8 @@ static void legal_moves_are_those_of_the_table(void **state)
         {"submit", {200, 200, 200, 409, 409, 409}},
         {"abort", {0}},
         {"registerBranch", {409, 200, 409, 409, 409, 409}},
+        {"forceStop", {500, 200, 200, 200, 409, 409}},
+        {"resetNextCronTime", {500, 200, 200, 200, 200, 200}}, /* looks at no status */
     };
     for (size_t i = 0; i < sizeof modes / sizeof modes[0]; i++)
         for (size_t k = 0; k < sizeof moves / sizeof moves[0]; k++)
@@ -230,6 +232,18 @@ static void legal_moves_are_those_of_the_table(void **state)
                 /* every node takes every call */
                 expect(post(status % 3, moves[k].path, body, gid), what, wanted(m, &moves[k], status), NULL);
             }
+}
+
+static void operators_stop_and_hurry(void **state)
+{
+    (void)state;
+    expect(post(0, "submit", SAGA(NOBODY), "stop"), "submit", 200, NULL);
+    expect(http_call(&h, 1, "GET", DTM "/resetCronTime?limit=1000", NULL, NULL), "resetCronTime", 200,
+           "\"has_remaining\":false");
+    expect(http_call(&h, 1, "GET", DTM "/resetCronTime?limit=x", NULL, NULL), "no number", 500, "limit");
+    expect(post(2, "forceStop", "{\"gid\":\"$\"}", "stop"), "forceStop", 200, "SUCCESS");
+    expect_statuses("stop", "pp/failed"); /* nothing was taken back */
+    expect(post(2, "forceStop", "{\"gid\":\"$\"}", "stop"), "forceStop again", 409, "FAILURE");
 }
 
 static void a_repeated_submit_goes_on_with_what_is_stored(void **state)
@@ -712,6 +726,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(legal_moves_are_those_of_the_table),
+        cmocka_unit_test(operators_stop_and_hurry),
         cmocka_unit_test(a_repeated_submit_goes_on_with_what_is_stored),
         cmocka_unit_test(the_stored_mode_counts),
         cmocka_unit_test(branches_are_there_once),
