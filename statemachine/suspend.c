@@ -132,10 +132,14 @@ static enum sm_op to_repeat(const struct txn *t, const struct branch_plan *plan,
 {
     if (status == BRANCH_FAILED && txn_stands(t) == TXN_RUNNING)
         return t->mode == TXN_MODE_SAGA ? plan->forward : SM_OP_TRY;
-    return status == BRANCH_ACCEPTED ? SM_OP_ACTION : branch_under_way(status);
+    enum sm_op op = status == BRANCH_ACCEPTED ? SM_OP_ACTION : branch_under_way(status);
+    bool back = op == SM_OP_CANCEL || op == SM_OP_COMPENSATE;
+    /* On the way back an action may still stand as it was, until it is its turn to be compensated. */
+    return back == (txn_stands(t) == TXN_ROLLING_BACK) ? op : (enum sm_op)0;
 }
 
-/* The deadline and the calls of an undecided transaction as they would stand without the wait. */
+/* The deadline and the calls of an undecided transaction as they would stand without the wait.  A deadline
+ * that has passed meanwhile is none any more, save that of a message, at which it is sent. */
 static void active_again(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     int64_t due_us = t->created_us + (int64_t)t->timeout_ms * 1000;
@@ -145,7 +149,7 @@ static void active_again(struct apply *a, struct assent_bytes xid, struct txn *t
             due_us = a->now_us;
         if (workflow || t->timeout_ms > 0) /* of a message without a timeout nobody is asked */
             txn_whole_due(a, xid, t, workflow ? SM_OP_CALLBACK : SM_OP_QUERY, due_us);
-    } else if (t->deadline_us > a->now_us) {
+    } else if (t->deadline_us > a->now_us || (t->mode == TXN_MODE_MESSAGE && t->deadline_us != 0)) {
         timer_set(a->txn, t->deadline_us, TIMER_TXN, xid);
     }
 }

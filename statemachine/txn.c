@@ -316,7 +316,7 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
     t->stored = t->status;
 }
 
-enum { ANSWER_PAIRS = 12 };
+enum { ANSWER_PAIRS = 13 };
 
 static void write_answer(struct apply *a, struct assent_bytes xid, const struct txn *t)
 {
@@ -327,6 +327,7 @@ static void write_answer(struct apply *a, struct assent_bytes xid, const struct 
     codec_pair_cstr(a->out, "mode", txn_mode_name(t->mode));
     codec_pair_uint(a->out, "branchCount", t->branches);
     codec_pair_uint(a->out, "pendingCount", t->pending);
+    codec_pair_uint(a->out, "nestedCount", t->children);
     codec_pair_text(a->out, "reason", t->reason);
     codec_pair_int(a->out, "createdUs", t->created_us);
     codec_pair_int(a->out, "deadlineUs", t->deadline_us);

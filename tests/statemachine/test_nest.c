@@ -300,6 +300,97 @@ static void a_saga_suspended_over_its_children_goes_on_when_resumed(void **state
     stands(h, "p", "COMMITTED");
 }
 
+/* ---- operators */
+
+#define ACT(h, xid, act)                                                                                     \
+    ok(h, COMMAND_TXN_ACT, "{'xid':'" xid "','act':'" act "','by':'ann','reason':'look'}")
+
+static void a_stopped_transaction_leaves_its_children_to_themselves(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", BRANCH);
+    begun(h, "r", "p", BRANCH);
+    begun(h, "s", "p", BRANCH);
+    assert_int_equal(commit(h, "q"), ASSENT_OK);
+    assert_int_equal(commit(h, "s"), ASSENT_OK);
+    ACT(h, "p", "force");
+    assert_string_equal(sm_text(h, "status"), "STOPPED");
+    assert_int_equal(sm_uint(h, "nestedCount"), 3); /* who forced it is told */
+    stands(h, "q", "PREPARING");
+    stands(h, "r", "ACTIVE");
+    assert_int_equal(commit(h, "q"), ASSENT_OK); /* nothing is around it any more */
+    stands(h, "q", "COMMITTING");
+    assert_int_equal(commit(h, "r"), ASSENT_OK);
+    stands(h, "r", "COMMITTING");
+    assert_int_equal(rollback(h, "s"), ASSENT_OK);
+    stands(h, "s", "ROLLING_BACK");
+}
+
+static void a_stopped_child_holds_nobody(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", STEP);
+    begun(h, "q", "p", BRANCH);
+    begun(h, "r", "p", BRANCH);
+    report(h, "p", "01", ACTION, SUCCESS);
+    ACT(h, "q", "force");
+    stands(h, "p", "RUNNING");
+    assert_int_equal(rollback(h, "p"), ASSENT_OK);
+    assert_string_equal(due(h), "r/b:cancel");
+    ACT(h, "r", "force");
+    assert_string_equal(due(h), "p/01:compensate");
+}
+
+static void a_pause_on_the_way_back_outlasts_the_children(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", BRANCH);
+    assert_int_equal(rollback(h, "p"), ASSENT_OK);
+    ACT(h, "p", "pause");
+    report(h, "q", "b", CANCEL, SUCCESS);
+    stands(h, "q", "ROLLED_BACK");
+    assert_string_equal(due(h), "");
+    sm_reincarnate(h);
+    ACT(h, "p", "resume");
+    assert_string_equal(due(h), "p/b:cancel");
+    ACT(h, "p", "pause");
+    ACT(h, "p", "resume"); /* its calls begin once */
+    assert_string_equal(due(h), "p/b:cancel");
+    report(h, "p", "b", CANCEL, SUCCESS);
+    stands(h, "p", "ROLLED_BACK");
+}
+
+static void an_action_is_not_repeated_on_the_way_back(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", STEP);
+    begun(h, "q", "p", BRANCH);
+    assert_int_equal(rollback(h, "p"), ASSENT_OK); /* its action was due: it waits for q, then goes back */
+    ACT(h, "p", "pause");
+    ACT(h, "p", "resume");
+    assert_string_equal(due(h), "q/b:cancel");
+    assert_int_equal(
+        sm_run(h, COMMAND_TXN_ACT, "{'xid':'p','act':'skip','branch':'01','by':'ann','reason':'look'}"),
+        ASSENT_INVALID);
+    report(h, "q", "b", CANCEL, SUCCESS);
+    assert_string_equal(due(h), "p/01:compensate");
+}
+
+static void what_is_paused_turns_back_with_the_one_around_it(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", STEP);
+    begun(h, "r", "p", BRANCH);
+    ACT(h, "q", "pause");
+    ACT(h, "r", "pause");
+    assert_int_equal(commit(h, "p"), ASSENT_CONFLICT);
+    assert_int_equal(rollback(h, "p"), ASSENT_OK);
+    assert_string_equal(due(h), "q/01:compensate r/b:cancel");
+}
+
 /* ---- begin and limits */
 
 static void only_what_goes_forward_takes_children(void **state)
@@ -409,16 +500,18 @@ static void children_stay_until_the_outermost_has_ended(void **state)
 struct model {
     int parent[NODES]; /* -1: none */
     bool saga[NODES];
+    char real[NODES][16]; /* statuses, SUSPENDED among them */
     int n;
 };
 
 /* Read all statuses; what must hold of any tree at any time. */
-static void check(struct sm_harness *h, const struct model *m, char now[NODES][16])
+static void check(struct sm_harness *h, struct model *m, char now[NODES][16])
 {
     for (int i = 0; i < m->n; i++) {
         char xid[8];
         snprintf(xid, sizeof(xid), "t%02u", (unsigned)i % 100);
-        snprintf(now[i], sizeof(now[0]), "%s", status(h, xid));
+        snprintf(m->real[i], sizeof(m->real[0]), "%s", status(h, xid));
+        snprintf(now[i], sizeof(now[0]), "%s", sm_text(h, "stands")); /* a paused one stands where it was */
     }
     for (int i = 1; i < m->n; i++) {
         const char *p = now[m->parent[i]], *c = now[i];
@@ -446,6 +539,13 @@ static void check_call(const struct model *m, char now[NODES][16], int node, enu
             assert_string_equal(now[i], "ROLLED_BACK");
 }
 
+static int act(struct sm_harness *h, const char *xid, const char *what)
+{
+    char args[256];
+    snprintf(args, sizeof(args), "{'xid':'%s','act':'%s','by':'ann','reason':'look'}", xid, what);
+    return sm_run(h, COMMAND_TXN_ACT, args);
+}
+
 static void random_command(struct sm_harness *h, struct model *m, unsigned *seed, char now[NODES][16])
 {
     char xid[8], parent[8], branch[8];
@@ -456,14 +556,17 @@ static void random_command(struct sm_harness *h, struct model *m, unsigned *seed
         m->parent[m->n] = node;
         snprintf(parent, sizeof(parent), "t%02u", (unsigned)node % 100);
         snprintf(xid, sizeof(xid), "t%02u", (unsigned)m->n % 100);
-        bool forward = strcmp(now[node], "ACTIVE") == 0 || strcmp(now[node], "RUNNING") == 0;
-        assert_int_equal(begin(h, xid, parent, m->saga[m->n] ? STEP : BRANCH),
-                         forward ? ASSENT_OK : ASSENT_TXN_DECIDED);
+        bool forward = strcmp(m->real[node], "ACTIVE") == 0 || strcmp(m->real[node], "RUNNING") == 0;
+        int code = begin(h, xid, parent, m->saga[m->n] ? STEP : BRANCH);
+        bool paused = strcmp(m->real[node], "SUSPENDED") == 0;
+        assert_int_equal(code, forward ? ASSENT_OK : paused ? ASSENT_CONFLICT : ASSENT_TXN_DECIDED);
         m->n += forward;
     } else if (dice < 9) {
         commit(h, xid);
     } else if (dice < 10) {
         rollback(h, xid);
+    } else if (dice < 12) {
+        act(h, xid, strcmp(m->real[node], "SUSPENDED") == 0 ? "resume" : "pause");
     } else {
         struct sm_work_cursor c = {0};
         struct sm_work w, chosen = {0};
@@ -513,6 +616,11 @@ static uint64_t walk(unsigned seed, bool restart)
         if (restart && i % 16 == 0)
             sm_reincarnate(&h);
     }
+    for (int i = 0; i < m.n; i++) {
+        snprintf(args, sizeof(args), "t%02u", (unsigned)i % 100);
+        act(&h, args, "resume"); /* refused where there is nothing to resume */
+    }
+    check(&h, &m, now);
     for (int guard = 0; !ended(now[0]) || guard < 1;
          guard++) { /* deadlines and answers bring every tree to its end */
         assert_true(guard < 2000);
@@ -570,6 +678,11 @@ int main(void)
         T(an_empty_saga_and_an_empty_child_go_back_at_once),
         T(a_child_given_up_holds_those_around_it_visibly),
         T(a_saga_suspended_over_its_children_goes_on_when_resumed),
+        T(a_stopped_transaction_leaves_its_children_to_themselves),
+        T(a_stopped_child_holds_nobody),
+        T(a_pause_on_the_way_back_outlasts_the_children),
+        T(an_action_is_not_repeated_on_the_way_back),
+        T(what_is_paused_turns_back_with_the_one_around_it),
         T(only_what_goes_forward_takes_children),
         T(depth_and_number_have_limits),
         T(a_tree_shows_parents_before_children),

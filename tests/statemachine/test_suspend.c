@@ -218,6 +218,51 @@ static void only_what_waits_is_resumed(void **state)
     assert_string_equal(status(h), "SUSPENDED");
 }
 
+#define ACT(act) "{'xid':'t','act':'" act "','by':'ann','reason':'look'}"
+
+static void a_pause_over_the_deadline_takes_it_away(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_TXN_BEGIN, "{'xid':'t','timeoutMs':1000}");
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    assert_int_equal(sm_run(h, COMMAND_TXN_COMMIT, "{'xid':'t'}"), ASSENT_CONFLICT);
+    ok(h, COMMAND_TXN_ACT, ACT("resume")); /* with time left the deadline stands */
+    sm_advance(h, 2000);
+    ok(h, COMMAND_TICK, "{}");
+    assert_string_equal(status(h), "ROLLED_BACK");
+    ok(h, COMMAND_TXN_BEGIN, "{'xid':'u','timeoutMs':1000}");
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','act':'pause','by':'ann','reason':'look'}");
+    sm_advance(h, 2000);
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','act':'resume','by':'ann','reason':'look'}");
+    sm_advance(h, 100000);
+    ok(h, COMMAND_TICK, "{}");
+    assert_int_equal(sm_ask(h, QUERY_TXN_STATUS, "{'xid':'u'}"), ASSENT_OK);
+    assert_string_equal(sm_text(h, "status"), "ACTIVE");
+}
+
+static void a_prepared_message_is_asked_about_in_time_after_a_pause(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_MESSAGE_PREPARE,
+       "{'xid':'t','timeoutMs':1000,'queryUrl':'http://p/q','steps':[{'actionUrl':'http://p/a'}]}");
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    assert_string_equal(due(h), "");
+    ok(h, COMMAND_TXN_ACT, ACT("resume"));
+    assert_string_equal(due(h), "00:query/0");
+    assert_true(sm_next_work_us(h->sm) > sm_time_us(h->sm) + 900000);
+    ok(h, COMMAND_TXN_ACT, ACT("pause"));
+    sm_advance(h, 5000);
+    ok(h, COMMAND_TXN_ACT, ACT("resume"));
+    assert_true(sm_next_work_us(h->sm) == sm_time_us(h->sm));       /* it is late already */
+    ok(h, COMMAND_MESSAGE_PREPARE, "{'xid':'u','timeoutMs':1000}"); /* nobody to ask: it is sent */
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','act':'pause','by':'ann','reason':'look'}");
+    sm_advance(h, 5000);
+    ok(h, COMMAND_TXN_ACT, "{'xid':'u','act':'resume','by':'ann','reason':'look'}");
+    ok(h, COMMAND_TICK, "{}");
+    assert_int_equal(sm_ask(h, QUERY_TXN_STATUS, "{'xid':'u'}"), ASSENT_OK);
+    assert_string_equal(sm_text(h, "status"), "COMMITTED");
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
@@ -230,6 +275,8 @@ int main(void)
         T(an_action_that_must_succeed_waits_for_an_operator),
         T(the_waits_grow_from_the_start_again),
         T(only_what_waits_is_resumed),
+        T(a_pause_over_the_deadline_takes_it_away),
+        T(a_prepared_message_is_asked_about_in_time_after_a_pause),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

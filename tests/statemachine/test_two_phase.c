@@ -185,6 +185,41 @@ static void a_begin_may_be_repeated(void **state)
     assert_int_equal(sm_run(h, COMMAND_TXN_BEGIN, "{'xid':'t'," THREE "}"), ASSENT_EXISTS);
 }
 
+static void tries_wait_for_an_operator_and_go_on(void **state)
+{
+    static const char *const orders[] = {"parallel", "forward"};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct sm_harness h;
+        char args[1024];
+        sm_harness_open(&h);
+        snprintf(args, sizeof(args), "{'xid':'t','execute':true,'order':'%s'," THREE "}", orders[i]);
+        ok(&h, COMMAND_TXN_BEGIN, args);
+        report(&h, "a", TRY, SUCCESS);
+        ok(&h, COMMAND_TXN_ACT, "{'xid':'t','act':'pause','by':'ann','reason':'look'}");
+        assert_string_equal(status(&h), "SUSPENDED");
+        assert_string_equal(due(&h), "");
+        sm_reincarnate(&h);
+        ok(&h, COMMAND_TXN_RESUME, RESUME("'skip','branch':'b'"));
+        assert_string_equal(due(&h), "c:try");
+        ok(&h, COMMAND_TXN_ACT, "{'xid':'t','act':'pause','by':'ann','reason':'look'}");
+        ok(&h, COMMAND_TXN_RESUME, RESUME("'retry'"));
+        report(&h, "c", TRY, SUCCESS);
+        assert_string_equal(status(&h), "COMMITTING");
+        sm_harness_close(&h);
+    }
+}
+
+static void a_paused_try_may_be_taken_back(void **state)
+{
+    struct sm_harness *h = *state;
+    ok(h, COMMAND_TXN_BEGIN, "{'xid':'t','execute':true," THREE "}");
+    report(h, "a", TRY, SUCCESS);
+    ok(h, COMMAND_TXN_ACT, "{'xid':'t','act':'pause','by':'ann','reason':'look'}");
+    ok(h, COMMAND_TXN_RESUME, RESUME("'back'"));
+    assert_string_equal(due(h), "a:cancel b:cancel c:cancel");
+}
+
 /* Whatever the answers: all confirmed, or every branch whose try was due is cancelled. */
 static void walk(struct sm_harness *h, unsigned seed)
 {
@@ -251,6 +286,8 @@ int main(void)
         T(branches_without_a_try_count_as_tried),
         T(the_application_may_only_take_it_back),
         T(a_begin_may_be_repeated),
+        cmocka_unit_test(tries_wait_for_an_operator_and_go_on),
+        T(a_paused_try_may_be_taken_back),
         cmocka_unit_test(random_tries_end_all_confirmed_or_all_cancelled),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
