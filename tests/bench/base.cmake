@@ -1,2 +1,4 @@
 add_executable(bench_statemachine bench_statemachine.c)
 target_link_libraries(bench_statemachine PRIVATE assent_statemachine)
+add_executable(bench_list bench_list.c)
+target_link_libraries(bench_list PRIVATE assent_statemachine)
