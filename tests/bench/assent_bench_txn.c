@@ -22,8 +22,8 @@
 
 #define ANSWER_BYTES_MAX  8192
 #define REQUEST_BYTES_MAX 2048
-#define POLL_FIRST_MS     4 /* after the last call; its report takes a while to be applied */
-#define POLL_MS           2
+#define POLL_FIRST_MS     6 /* after the last call; its report takes a while to be applied */
+#define POLL_MS           3
 #define PATIENCE_MS       1000 /* without its calls a transaction is asked for so often */
 #define STUCK_MS          60000
 
