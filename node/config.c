@@ -125,6 +125,10 @@ static const struct option_def options[] = {
      "Streams of events (GET /api/v1/events) at once; beyond it 503."},
     {"event-heartbeat-ms", UINT(event_heartbeat_ms), "15000", 40, 600000, "ms",
      "A stream of events sends a comment after so long without an event."},
+    {"alert-url", TEXT(alert_url), NULL, 0, 0, "URL",
+     "Where the leader posts alerts: transactions that fail again and again, or for good."},
+    {"alert-after", UINT(alert_after), "3", 1, 1000000, NULL,
+     "Failed calls of a transaction, with no success between, from which on each is an alert."},
     {"http-connections", UINT(http_connections), "4096", 1, 100000, NULL, "HTTP connections at once."},
     {"http-idle-s", UINT(http_idle_s), "75", 1, 86400, "s",
      "Close an HTTP connection that is idle for so long."},
@@ -558,6 +562,12 @@ static bool check(struct config *config, char *err, size_t err_size)
                  "this version serves without credentials and TLS: say --insecure to accept that, and keep "
                  "its ports on "
                  "a private network");
+        return false;
+    }
+    if (config->alert_url != NULL && strncmp(config->alert_url, "http://", 7) != 0 &&
+        strncmp(config->alert_url, "https://", 8) != 0) {
+        snprintf(err, err_size, "--alert-url takes an http:// or https:// URL, not '%.200s'",
+                 config->alert_url);
         return false;
     }
     if (config->simulate.n > 0 && !config->allow_simulated_faults) {

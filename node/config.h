@@ -37,6 +37,8 @@ struct config {
     uint64_t log_map_gb, log_presize_mb, state_map_gb, queue_mb, min_free_mb;
     uint64_t hold_ms, request_timeout_ms, drain_ms;
     uint64_t branch_report_lazy_ms;
+    char *alert_url;
+    uint64_t alert_after;
     uint64_t events_kept, event_streams, event_heartbeat_ms;
     struct config_list dtm_http;
     char *dtm_namespace;

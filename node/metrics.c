@@ -309,6 +309,10 @@ static void put_http(struct node *node, struct text *out)
     counter(out, "http_slow_closed_total", "HTTP connections closed because they were too slow.",
             h.slow_closed);
     gauge(out, "http_held", "Requests that wait for a leader.", node->requests.held);
+    counter(out, "alerts_sent_total", "Alerts the receiver took.", node->alerts.sent);
+    counter(out, "alerts_failed_total", "Alerts given up after the last try.", node->alerts.failed);
+    counter(out, "alerts_dropped_total", "Alerts that found the queue full.", node->alerts.dropped);
+    gauge(out, "alerts_queued", "Alerts that wait or are under way.", node->alerts.queued);
     gauge(out, "event_streams", "Open streams of events.", node->streams.open);
     counter(out, "event_streams_refused_total", "Streams of events refused at the limit.",
             node->streams.refused);

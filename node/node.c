@@ -299,6 +299,7 @@ static void stop_poll(struct node *node)
         move(node, NODE_CLOSING);
         uv_timer_stop(&node->stop_timer);
         uv_timer_stop(&node->due_timer);
+        alerts_close(&node->alerts);
         if (node->executor != NULL)
             executor_close(node->executor, close_log, node);
         else
@@ -446,6 +447,7 @@ static void forget(void *data)
 /* Undo a half-made node: everything is told to close, then the loop runs until it has. */
 static void unwind(struct node *node)
 {
+    alerts_close(&node->alerts);
     if (node->executor != NULL)
         executor_close(node->executor, forget, NULL);
     if (node->log != NULL)
@@ -489,6 +491,8 @@ int node_open(struct node *node, uv_loop_t *loop, const struct config *config, c
         make_advert(node);
         status = open_executor(node, err, err_size);
     }
+    if (status == ASSENT_OK)
+        status = alerts_open(&node->alerts, node);
     if (status == ASSENT_OK)
         status = open_log(node, err, err_size);
     if (status == ASSENT_OK)

@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "alert.h"
 #include "config.h"
 #include "dtm.h"
 #include "events.h"
@@ -65,6 +66,7 @@ struct node {
     struct events events;
     struct dtm dtm;
     struct streams streams;
+    struct alerts alerts;
     struct metrics metrics;
     char advert[1024]; /* what peers are told: lines of key=value */
 

@@ -309,6 +309,7 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
             .mode = txn_mode_name(t->mode),
             .status = txn_status_name(t->status),
             .detail = t->reason,
+            .error = t->error,
             .final = txn_ended(t->status),
         };
         apply_event(a, &event);
