@@ -101,7 +101,7 @@ static const struct option_def options[] = {
     {"branch-report-lazy-ms", UINT(branch_report_lazy_ms), "5", 0, 1000, "ms",
      "How long the report of a call that nobody waits for may wait for others to share its command; 0: "
      "never."},
-    {"branch-calls", UINT(branch_calls), "256", 1, 8192, NULL,
+    {"branch-calls", UINT(branch_calls), "256", 1, 4096, NULL,
      "Calls to branches under way at once, in all."},
     {"branch-calls-per-host", UINT(branch_calls_per_host), "32", 1, 1024, NULL, "And to one host and port."},
     {"branch-timeout-ms", UINT(branch_timeout_ms), "10000", 1, 600000, "ms",
