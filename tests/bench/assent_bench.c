@@ -122,7 +122,7 @@ static const char usage[] =
     "  --connections N    default 64 (native: 1)\n"
     "  --pipeline N       unanswered commands in all (native), waiting callers (tso); default 1024\n"
     "  --op NAME          http: tick current sync sequence vector tso begin livez; native: tick current;\n"
-    "                     txn: saga saga-concurrent saga-empty message message-prepared tcc xa\n"
+    "                     txn: saga saga-concurrent saga-empty message message-prepared tcc xa dtm-saga\n"
     "  --count N          timestamps per call (tso); default 1\n"
     "  --duration S       seconds measured, default 5\n"
     "  --warmup S         seconds before that, default 1\n"

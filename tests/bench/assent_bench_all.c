@@ -170,6 +170,7 @@ static const struct txn_row {
     double per_second_min, p99_ms_max; /* 0: no target of its own */
 } txn_rows[] = {
     {"saga", "saga, 2 calls, submit to COMMITTED", 4000, 60},
+    {"dtm-saga", "saga, DTM's door, wait_result", 4000, 60},
     {"saga-empty", "saga, nothing to call", 12000, 0},
     {"message", "message, 2 deliveries", 0, 0},
     {"tcc", "TCC, begin, commit, 2 confirms", 0, 0},
