@@ -19,6 +19,7 @@
 
 #include "assent/error.h"
 #include "executor_private.h"
+#include "planted.h"
 
 #define PASS_STEPS 512u /* index steps per loop turn */
 
@@ -143,6 +144,8 @@ static bool is_held(struct executor *ex, const struct sm_work *work)
     enum sm_op forward = work->op == SM_OP_COMPENSATE ? SM_OP_ACTION : SM_OP_TRY;
     struct call *call = *table_slot(ex, work->xid, work->branch, forward);
     if (call == NULL)
+        return false;
+    if (PLANTED(CALL_UNDER_CALL))
         return false;
     if (call->state == CALL_QUEUED) {
         host_drop(ex, call);

@@ -13,6 +13,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "planted.h"
 
 /* One AppendEntries frame; longer runs leave as several messages, because the library counts entries, not
  * bytes. */
@@ -404,7 +405,7 @@ static void tell_servers(struct core *c)
 static int consume(struct core *c, struct raft_update *u)
 {
     uint64_t barrier = 0;
-    if ((u->flags & (UPDATE_TERM | UPDATE_VOTE)) != 0 &&
+    if ((u->flags & (UPDATE_TERM | UPDATE_VOTE)) != 0 && !PLANTED(VOTE_NOT_KEPT) &&
         c->io.persist_vote(c->io.data, c->raft.current_term, c->raft.voted_for) != 0) {
         return core_stop(c, ASSENT_IO, "vote_not_durable",
                          "term and vote could not be written; restart the node");

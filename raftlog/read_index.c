@@ -7,6 +7,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "planted.h"
 
 /* A read without an answer ends after this many election timeouts; several elections fit. */
 #define READ_ELECTIONS 10
@@ -238,6 +239,8 @@ static uint64_t confirmed_round(const struct core *c)
         }
         rounds[at] = round;
     }
+    if (PLANTED(READ_WITHOUT_ROUND))
+        return UINT64_MAX;
     return n == 0 ? 0 : rounds[n / 2]; /* descending: n/2 + 1 voters have this or more */
 }
 

@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "txn.h"
+#include "planted.h"
 
 #define BIT(n) (1u << (n))
 
@@ -524,6 +525,10 @@ int64_t branch_back_off_us(const struct txn *t, const struct branch_plan *p, uin
     if (r->jitter > 0)
         us -= us / 100 * r->jitter *
               (spread(t->token + ordinal * UINT64_C(0x9e3779b97f4a7c15) + attempt) % 1024) / 1024;
+    if (PLANTED(REPLICA_OF_ITS_OWN)) {
+        static uint64_t waits;
+        us += ++waits % 7;
+    }
     return (int64_t)(us > 0 ? us : 1);
 }
 

@@ -18,11 +18,12 @@
 #include <stdlib.h>
 
 #include "nest.h"
+#include "planted.h"
 
 static bool started(enum branch_status status)
 {
-    return status == BRANCH_EXECUTING || status == BRANCH_ACCEPTED || status == BRANCH_EXECUTED ||
-           status == BRANCH_FAILED;
+    return (status == BRANCH_EXECUTING && !PLANTED(FORGOTTEN_STEP)) || status == BRANCH_ACCEPTED ||
+           status == BRANCH_EXECUTED || status == BRANCH_FAILED;
 }
 
 static void step_load(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
@@ -85,7 +86,7 @@ static uint32_t step_followers(struct apply *a, struct assent_bytes xid, const s
     if (!t->saga.edges)
         return 0;
     uint32_t n, n_ready = 0;
-    uint32_t *list = saga_edges(a->txn, xid, i, forward, &n);
+    uint32_t *list = saga_edges(a->txn, xid, i, forward || PLANTED(COMPENSATION_FORWARD), &n);
     for (uint32_t k = 0; k < n; k++) {
         struct branch_plan plan;
         struct branch_progress p;

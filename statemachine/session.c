@@ -21,6 +21,7 @@
 #include <xxhash.h>
 
 #include "row.h"
+#include "planted.h"
 
 #define HEAD_FORMAT 1
 #define HEAD_SIZE   (1 + 7 * 8)
@@ -493,7 +494,7 @@ static enum session_verdict check_key(struct apply *a, struct assent_bytes *repl
 {
     struct store_key k = remembered_key(a->command->session.key);
     struct assent_bytes row;
-    if (!store_get(a->txn, STORE_REPLIES, key_bytes(&k), &row))
+    if (!store_get(a->txn, STORE_REPLIES, key_bytes(&k), &row) || PLANTED(REPLY_NOT_KEPT))
         return SESSION_EXECUTE;
     if (row_take_u64(&row) != fingerprint(a->command))
         return refused(code, ASSENT_KEY_REUSED);

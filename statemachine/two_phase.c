@@ -18,6 +18,7 @@
  * it does elsewhere; a row that stays says that the branch is left alone. */
 #include <stdio.h>
 
+#include "planted.h"
 #include "txn.h"
 
 void try_progress(const struct txn *t, const struct branch_plan *plan, uint32_t ordinal,
@@ -98,7 +99,8 @@ void try_end(struct apply *a, struct assent_bytes xid, struct txn *t, bool back)
         bool there = branch_plan_load(a->txn, xid, i, &plan);
         assert(there);
         branch_progress_load(a->txn, xid, i, t, &plan, &p);
-        bool alone = back && p.status == BRANCH_REGISTERED;
+        bool alone = back && (p.status == BRANCH_REGISTERED ||
+                              (PLANTED(ONLY_TRIED_CANCELLED) && p.status == BRANCH_TRYING));
         struct branch_progress left = {.status = BRANCH_REGISTERED};
         cancellable += !alone && plan.url[SM_OP_CANCEL].size > 0;
         if (p.next_due_us != 0)
@@ -130,7 +132,9 @@ static void try_failed(struct apply *a, struct assent_bytes xid, struct txn *t, 
 void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,
                 const struct branch_plan *plan, struct branch_progress *p, const struct report *r)
 {
-    bool ongoing = r->outcome == SM_OUTCOME_ONGOING, success = r->outcome == SM_OUTCOME_SUCCESS;
+    bool ongoing = r->outcome == SM_OUTCOME_ONGOING,
+         success = r->outcome == SM_OUTCOME_SUCCESS ||
+                   (PLANTED(REFUSED_TRY_COUNTS) && r->outcome == SM_OUTCOME_FAILURE);
     uint8_t kept[TXN_ERROR_BYTES_MAX];
     struct assent_bytes error = success ? p->error : txn_shortened(r->error, TXN_ERROR_BYTES_MAX);
     assert(error.size <= sizeof(kept));

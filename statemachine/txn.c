@@ -9,6 +9,7 @@
 
 #include "freeze.h"
 #include "nest.h"
+#include "planted.h"
 
 #define BIT(n) (1u << (n))
 
@@ -683,7 +684,7 @@ void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
 
 void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to)
 {
-    if (t->deadline_us != 0)
+    if (t->deadline_us != 0 && !PLANTED(TIMEOUT_AFTER_COMMIT))
         timer_clear(a->txn, t->deadline_us, TIMER_TXN, xid);
     if (t->whole_due_us != 0)
         txn_whole_due(a, xid, t, (enum sm_op)0, 0);
@@ -833,7 +834,9 @@ int txn_rollback(struct apply *a)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_WORKFLOW && stands == TXN_ACTIVE)
         return refuse(a, ASSENT_INVALID, "a workflow is ended by who runs it");
-    if (stands == TXN_ACTIVE || stands == TXN_RUNNING || stands == TXN_PREPARING)
+    if (PLANTED(ANSWER_BEFORE_SAVE) && stands == TXN_ACTIVE)
+        t.status = TXN_ROLLING_BACK;
+    else if (stands == TXN_ACTIVE || stands == TXN_RUNNING || stands == TXN_PREPARING)
         txn_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
     return txn_answer(a, xid, &t);
 }

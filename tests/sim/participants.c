@@ -214,6 +214,8 @@ static const char *judge_row(struct world *w, const struct row *r)
         wrong = "had no effect";
     else if (!committed && (r->confirmed > 0 || r->acted != r->compensated))
         wrong = "stands";
+    else if (!committed && r->tried && !r->cancelled)
+        wrong = "is still reserved";
     if (wrong == NULL)
         return NULL;
     snprintf(w->participants->why, sizeof w->participants->why, "%.*s is %s, but its branch %.*s %s",
