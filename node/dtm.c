@@ -234,8 +234,11 @@ static enum request_next rows_ended(struct request *r, const struct codec_node *
 {
     const struct codec_node *rows = codec_get(data, "transactions");
     json_t *list = json_array();
-    for (uint32_t i = 0; i < codec_size(rows); i++)
-        json_array_append_new(list, dtm_view_txn(codec_at(rows, i)));
+    for (uint32_t i = 0; i < codec_size(rows); i++) {
+        json_t *txn = dtm_view_txn(codec_at(rows, i));
+        json_object_set_new(txn, "id", json_integer((json_int_t)i + 1));
+        json_array_append_new(list, txn);
+    }
     struct assent_bytes next = text_of(data, "next");
     return dtm_answer_json(r,
                            json_pack("{ss%so}", "next_position", next.size > 0 ? (const char *)next.base : "",
