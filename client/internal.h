@@ -42,8 +42,6 @@ static inline void ring_prepend(struct ring *head, struct ring *member)
 
 /* ---- requests (request.c) */
 
-#define REQUEST_FIELDS_MAX 16 /* the longest row of schema.c has 11 */
-
 struct request_field {
     uint8_t *bytes; /* encoded value, or the members of a list */
     size_t size;
@@ -56,8 +54,8 @@ struct assent_request {
     const struct field *fields;
     uint32_t fields_n, type;
     bool query, stale;
-    struct request_field values[REQUEST_FIELDS_MAX];
-    struct assent_request *next; /* the next object of a list */
+    struct assent_request *next;   /* the next object of a list */
+    struct request_field values[]; /* as many as `fields` */
 };
 
 struct assent_request *request_new(uint32_t type, bool query);

@@ -7,13 +7,14 @@
 
 static struct assent_request *request_of(const struct field *fields)
 {
-    struct assent_request *r = calloc(1, sizeof *r);
+    uint32_t n = 0;
+    while (fields[n].name != NULL) {
+        n++;
+    }
+    struct assent_request *r = calloc(1, sizeof *r + n * sizeof r->values[0]);
     if (r != NULL) {
         r->fields = fields;
-        while (fields[r->fields_n].name != NULL) {
-            r->fields_n++;
-        }
-        assert(r->fields_n <= REQUEST_FIELDS_MAX);
+        r->fields_n = n;
     }
     return r;
 }
