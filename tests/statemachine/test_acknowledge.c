@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -272,6 +273,141 @@ static void a_wrong_acknowledgement_changes_nothing(void **state)
     assert_string_equal(due(h), "01:action");
 }
 
+/* ---- a random walk: pauses, late words, retries and skips, and what must hold of every saga all the same */
+
+#define STEPS 5
+
+struct model {
+    bool concurrent, slow[STEPS];
+    bool done[STEPS]; /* succeeded, or passed over by an operator */
+    bool back[STEPS];
+};
+
+static void random_submit(struct sm_harness *h, struct model *m, unsigned *seed)
+{
+    static const char *const policies[] = {"", ",'onFailure':'compensate'", ",'onFailure':'suspend'",
+                                           ",'onFailure':'retry'"};
+    char args[2048];
+    *m = (struct model){.concurrent = rand_r(seed) % 2};
+    int n = snprintf(args, sizeof(args), "{'xid':'t','concurrent':%s%s,'steps':[",
+                     m->concurrent ? "true" : "false", policies[rand_r(seed) % 4]);
+    for (int i = 0; i < STEPS; i++) {
+        m->slow[i] = rand_r(seed) % 2;
+        n += snprintf(args + n, sizeof(args) - (size_t)n,
+                      "%s{'actionUrl':'http://p/a','compensateUrl':'http://p/c'%s}", i > 0 ? "," : "",
+                      m->slow[i] ? ",'acknowledgeMs':2000" : "");
+    }
+    snprintf(args + n, sizeof(args) - (size_t)n, "]}");
+    ok(h, COMMAND_SAGA_SUBMIT, args);
+}
+
+/* One call that is due is answered somehow. */
+static void random_report(struct sm_harness *h, struct model *m, unsigned *seed)
+{
+    struct sm_work w;
+    char branch[8];
+    unsigned nth = (unsigned)rand_r(seed) % STEPS;
+    if (!pick(h, 0, &w))
+        return;
+    while (!pick(h, nth, &w))
+        nth--;
+    snprintf(branch, sizeof(branch), "%.*s", (int)w.branch.size, (const char *)w.branch.base);
+    int i = atoi(branch) - 1, dice = rand_r(seed) % 10;
+    enum sm_outcome outcome = dice < 4   ? SM_OUTCOME_SUCCESS
+                              : dice < 7 ? SM_OUTCOME_ONGOING
+                              : dice < 9 ? SM_OUTCOME_ERROR
+                                         : SM_OUTCOME_FAILURE;
+    for (int k = 0; k < STEPS && !m->concurrent; k++) {
+        if (w.op == SM_OP_ACTION && k < i)
+            assert_true(m->done[k]);
+        if (w.op == SM_OP_COMPENSATE && k > i)
+            assert_true(m->back[k] || !m->done[k]);
+    }
+    m->done[i] |= outcome == SM_OUTCOME_SUCCESS && w.op == SM_OP_ACTION;
+    m->back[i] |= outcome == SM_OUTCOME_SUCCESS && w.op == SM_OP_COMPENSATE;
+    assert_int_equal(report_attempt(h, branch, w.op, w.attempt, outcome), ASSENT_OK);
+}
+
+static void random_word(struct sm_harness *h, struct model *m, unsigned *seed)
+{
+    int i = (int)((unsigned)rand_r(seed) % STEPS);
+    bool success = rand_r(seed) % 4 != 0;
+    char branch[8], before[24];
+    snprintf(branch, sizeof(branch), "%02u", (unsigned)(i + 1) % 100);
+    snprintf(before, sizeof(before), "%s", branch_status(h, (unsigned)i));
+    bool under_way = strcmp(before, "EXECUTING") == 0 || strcmp(before, "ACCEPTED") == 0;
+    int code = acknowledge(h, branch, success ? "success" : "failure");
+    if (!m->slow[i])
+        assert_int_equal(code, ASSENT_INVALID);
+    else if (code == ASSENT_OK && success)
+        m->done[i] = true;
+    else if (under_way) /* refused when the saga has turned back, and then alone */
+        assert_true(code == ASSENT_OK || code == ASSENT_TXN_DECIDED);
+}
+
+static void random_act(struct sm_harness *h, struct model *m, unsigned *seed)
+{
+    char args[128];
+    bool suspended = strcmp(status(h), "SUSPENDED") == 0;
+    int dice = rand_r(seed) % 8;
+    unsigned i = (unsigned)rand_r(seed) % STEPS;
+    if (dice == 0) {
+        snprintf(args, sizeof(args), "{'xid':'t','act':'skip','branch':'%02u','by':'ann','reason':'r'}",
+                 i + 1);
+        bool forward = strcmp(sm_text(h, "stands"), "RUNNING") == 0;
+        if (sm_run(h, COMMAND_TXN_ACT, args) == ASSENT_OK) {
+            m->done[i] |= forward;
+            m->back[i] |= !forward;
+        }
+        return;
+    }
+    snprintf(args, sizeof(args), "{'xid':'t','act':'%s','by':'ann','reason':'r'}",
+             dice == 1   ? "back"
+             : suspended ? "resume"
+                         : "pause");
+    sm_run(h, COMMAND_TXN_ACT, args);
+}
+
+static void walk(struct sm_harness *h, unsigned seed)
+{
+    struct model m;
+    random_submit(h, &m, &seed);
+    for (int guard = 0; strcmp(status(h), "COMMITTED") != 0 && strcmp(status(h), "ROLLED_BACK") != 0;
+         guard++) {
+        assert_true(guard < 5000);
+        int dice = rand_r(&seed) % 16;
+        if (dice < 8)
+            random_report(h, &m, &seed);
+        else if (dice < 12)
+            random_word(h, &m, &seed);
+        else if (dice < 14)
+            random_act(h, &m, &seed);
+        else if (dice < 15)
+            wait_over(h);
+        else
+            sm_reincarnate(h);
+        if (strcmp(status(h), "SUSPENDED") == 0)
+            assert_string_equal(due(h), "");
+    }
+    bool forward = strcmp(status(h), "COMMITTED") == 0;
+    for (int i = 0; i < STEPS; i++)
+        assert_true(forward ? m.done[i] && !m.back[i] : m.back[i] || !m.done[i]);
+    assert_string_equal(due(h), "");
+    assert_true(sm_next_due_us(h->sm) > sm_time_us(h->sm) + 3600000000); /* no clock of a step runs on */
+}
+
+static void random_sagas_end_all_done_or_all_undone(void **state)
+{
+    (void)state;
+    for (unsigned seed = 1; seed <= 100; seed++) {
+        struct sm_harness h;
+        print_message("seed %u\n", seed);
+        sm_harness_open(&h);
+        walk(&h, seed);
+        sm_harness_close(&h);
+    }
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, sm_harness_setup, sm_harness_teardown)
@@ -292,6 +428,7 @@ int main(void)
         T(what_is_accepted_stays_accepted_over_a_wait),
         T(an_operator_may_skip_what_is_accepted),
         T(a_wrong_acknowledgement_changes_nothing),
+        cmocka_unit_test(random_sagas_end_all_done_or_all_undone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
