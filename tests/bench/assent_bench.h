@@ -138,8 +138,8 @@ struct txn_result {
 void bench_txn(const struct bench_options *o, struct bench_cluster *c, struct participant *p,
                struct txn_result *out);
 void bench_txn_print(const struct bench_options *o, const struct txn_result *t);
-/* Entries that a transaction of this kind may cost at most when 64 clients share them. */
-double bench_txn_entries_max(const char *op);
+/* Entries and commands that a transaction of this kind may cost at most when 64 clients share them. */
+void bench_txn_limits(const char *op, double *entries, double *commands);
 
 /* Transactions that wait for a participant which is down, due all the time, and others beside them. */
 struct backlog_result {

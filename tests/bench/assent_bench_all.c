@@ -197,10 +197,12 @@ static bool print_txn(const struct bench_options *o, const struct txn_row *row,
         snprintf(what, sizeof what, "%s, p99", row->op);
         good &= print_row(o, what, median(p99_ms, o->runs), row->p99_ms_max, true, "ms p99", errors);
     }
+    double entries_max, commands_max;
+    bench_txn_limits(row->op, &entries_max, &commands_max);
     snprintf(what, sizeof what, "%s, entries each", row->op);
-    good &= print_row(o, what, median(entries, o->runs), bench_txn_entries_max(row->op), true, "", errors);
+    good &= print_row(o, what, median(entries, o->runs), entries_max, true, "", errors);
     snprintf(what, sizeof what, "%s, commands each", row->op);
-    print_plain_row(o, what, median(commands, o->runs), "", errors, "");
+    good &= print_row(o, what, median(commands, o->runs), commands_max, true, "", errors);
     return good;
 }
 

@@ -35,47 +35,47 @@ static const struct mode {
     const char *begin_path, *begin;
     const char *commit_path; /* NULL: the first request decides */
     uint32_t calls;
-    double entries_max;
+    double entries_max, commands_max; /* per transaction, with 64 clients */
 } modes[] = {
     {"saga", "SAGA", "/api/v1/transaction/saga",
      "{\"steps\":[{\"actionUrl\":" URL "1\",\"compensateUrl\":" URL "1c\",\"payload\":{\"amount\":30}},"
      "{\"actionUrl\":" URL "2\",\"compensateUrl\":" URL "2c\",\"payload\":{\"amount\":30}}]}",
-     NULL, 2, 1.1},
+     NULL, 2, 1.1, 1.5},
     {"saga-concurrent", "SAGA", "/api/v1/transaction/saga",
      "{\"concurrent\":true,\"steps\":[{\"actionUrl\":" URL "1\",\"compensateUrl\":" URL
      "1c\",\"payload\":{\"amount\":30}},{\"actionUrl\":" URL "2\",\"compensateUrl\":" URL
      "2c\",\"payload\":{\"amount\":30}}]}",
-     NULL, 2, 1.1},
+     NULL, 2, 1.1, 1.5},
     /* of the backlog: due again every second, and finished for the load when it is accepted */
     {"saga-submit", "SAGA", "/api/v1/transaction/saga",
      "{\"retryBaseMs\":1000,\"retryCapMs\":1000,\"businessType\":\"backlog\",\"steps\":[{\"actionUrl\":" URL
      "1\",\"compensateUrl\":" URL "1c\",\"payload\":{\"amount\":30}}]}",
-     NULL, 0, 1.1},
+     NULL, 0, 1.1, 1.5},
     {"saga-empty", "SAGA", "/api/v1/transaction/saga",
-     "{\"steps\":[{\"payload\":{\"amount\":30}},{\"payload\":{\"amount\":30}}]}", NULL, 0, 1.1},
+     "{\"steps\":[{\"payload\":{\"amount\":30}},{\"payload\":{\"amount\":30}}]}", NULL, 0, 1.1, 1.5},
     {"message", "MESSAGE", "/api/v1/transaction/message",
      "{\"steps\":[{\"actionUrl\":" URL "1\",\"payload\":{\"amount\":30}},{\"actionUrl\":" URL
      "2\",\"payload\":{\"amount\":30}}]}",
-     NULL, 2, 1.1},
+     NULL, 2, 1.1, 1.5},
     {"message-prepared", "MESSAGE", "/api/v1/transaction/message/prepare",
      "{\"queryUrl\":" URL "q\",\"steps\":[{\"actionUrl\":" URL
      "1\",\"payload\":{\"amount\":30}},{\"actionUrl\":" URL "2\",\"payload\":{\"amount\":30}}]}",
-     "/api/v1/transaction/message", 2, 2.1},
+     "/api/v1/transaction/message", 2, 2.1, 2.5},
     /* as DTM's own bench submits it: answered when it is finished, so nobody asks */
     {"dtm-saga", "SAGA", "/api/dtmsvr/submit",
      "{\"gid\":\"" GID "\",\"trans_type\":\"saga\",\"wait_result\":true,\"steps\":[{\"action\":" URL
      "1\",\"compensate\":" URL "1c\"},{\"action\":" URL "2\",\"compensate\":" URL
      "2c\"}],\"payloads\":[\"{\\\"amount\\\":30}\",\"{\\\"amount\\\":30}\"]}",
-     NULL, 2, 1.1},
+     NULL, 2, 1.1, 1.5},
     {"tcc", "TCC", "/api/v1/transaction/begin",
      "{\"mode\":\"TCC\",\"branches\":[{\"branch\":\"01\",\"confirmUrl\":" URL "1\",\"cancelUrl\":" URL
      "1c\",\"payload\":{\"amount\":30}},{\"branch\":\"02\",\"confirmUrl\":" URL "2\",\"cancelUrl\":" URL
      "2c\",\"payload\":{\"amount\":30}}]}",
-     "/api/v1/transaction/commit", 2, 3},
+     "/api/v1/transaction/commit", 2, 3, 3},
     {"xa", "XA", "/api/v1/transaction/begin",
      "{\"mode\":\"XA\",\"branches\":[{\"branch\":\"01\",\"confirmUrl\":" URL "1\",\"cancelUrl\":" URL
      "1c\"},{\"branch\":\"02\",\"confirmUrl\":" URL "2\",\"cancelUrl\":" URL "2c\"}]}",
-     "/api/v1/transaction/commit", 2, 3},
+     "/api/v1/transaction/commit", 2, 3, 3},
 };
 
 enum phase { BEGIN, COMMIT, CALLS, POLL };
@@ -117,9 +117,11 @@ static const struct mode *mode_find(const char *op)
     bench_die("no transactions of kind '%s'", op);
 }
 
-double bench_txn_entries_max(const char *op)
+void bench_txn_limits(const char *op, double *entries, double *commands)
 {
-    return mode_find(op)->entries_max;
+    const struct mode *mode = mode_find(op);
+    *entries = mode->entries_max;
+    *commands = mode->commands_max;
 }
 
 /* ---- requests ---- */
