@@ -3,6 +3,7 @@
  *
  *     assent-museum            all of them; exit 1 when one is not found
  *     assent-museum NAME       one
+ *     assent-museum --guards N what N seeds see of each guard's absence
  *
  * Each runs in a process of its own, since an assertion of the product may be what finds it. */
 #include <stdio.h>
@@ -38,7 +39,11 @@ static const struct exhibit {
     {"query-error-sends", PLANTED_QUERY_ERROR_SENDS, 0, 100, false},
     {"only-tried-cancelled", PLANTED_ONLY_TRIED_CANCELLED, 0, 100, false},
     {"refused-try-counts", PLANTED_REFUSED_TRY_COUNTS, 0, 60, false},
-    {"guard-G5-off", PLANTED_NONE, 1u << 5, 300, false},
+    {"guard-G2-off", PLANTED_NONE, 1u << 2, 600, false},
+    {"guard-G5-off", PLANTED_NONE, 1u << 5, 100, false},
+    {"guard-G7-off", PLANTED_NONE, 1u << 7, 100, false},
+    {"guard-G9-off", PLANTED_NONE, 1u << 9, 200, false},
+    {"guard-G12-off", PLANTED_NONE, 1u << 12, 400, false},
 };
 
 /* In the child: say what the first finding was and how far it was. */
@@ -80,8 +85,23 @@ static bool shown(const struct exhibit *e)
     return found != e->healthy;
 }
 
+/* What a run sees of each guard's absence, within so many seeds. */
+static void guards(uint32_t seeds)
+{
+    for (uint32_t g = 1; g <= 16; g++) {
+        char name[16];
+        snprintf(name, sizeof name, "G%u off", g);
+        struct exhibit e = {name, PLANTED_NONE, 1u << g, seeds, false};
+        shown(&e);
+    }
+}
+
 int main(int argc, char **argv)
 {
+    if (argc == 3 && strcmp(argv[1], "--guards") == 0) {
+        guards((uint32_t)strtoul(argv[2], NULL, 10));
+        return 0;
+    }
     uint32_t passed = 0, failed = 0;
     for (size_t i = 0; i < sizeof exhibits / sizeof exhibits[0]; i++) {
         if (argc > 1 && strcmp(argv[1], exhibits[i].name) != 0)

@@ -55,6 +55,9 @@ void knobs_draw(struct knobs *k, uint64_t seed)
     k->ongoing = HALF ? DRAW(100) : 0;
     k->twice = HALF ? DRAW(200) : 0;
     k->report_lazy_ms = HALF ? DRAW(20) : 0;
+    k->wild = DRAW(3) == 0;
+    if (k->wild)
+        k->chaos_ms = 10000;
 #undef DRAW
 #undef HALF
 }
@@ -66,10 +69,10 @@ void knobs_print(const struct knobs *k)
         "seed %" PRIu64
         ": %u nodes (%u voters), %u clients, %u participants, think %u us; crashes %d partitions %d "
         "freezes %d clocks %d members %d snapshots %d; drop %u duplicate %u stale %u; reply lost %u late %u "
-        "refuse %u error %u ongoing %u twice %u outages %d; guards off %#x\n",
+        "refuse %u error %u ongoing %u twice %u outages %d; wild %d; guards off %#x\n",
         k->seed, k->nodes, k->voters, k->clients, k->participants, k->think_us_max, k->crashes, k->partitions,
         k->freezes, k->clocks, k->members, k->snapshots, k->drop, k->duplicate, k->stale, k->reply_lost,
-        k->late, k->refuse, k->error, k->ongoing, k->twice, k->outages, k->guards_off);
+        k->late, k->refuse, k->error, k->ongoing, k->twice, k->outages, k->wild, k->guards_off);
 }
 
 /* ---- faults ---- */
@@ -186,7 +189,8 @@ static const char *run(struct world *w, struct world_report *report)
     cluster_chaos(c, true);
     uint64_t until = cluster_now_ms(c) + w->knobs.chaos_ms;
     while (cluster_now_ms(c) < until && cluster_failure(c) == NULL) {
-        cluster_run(c, 20 + world_random(w, STREAM_FAULT, 400));
+        cluster_run(c, w->knobs.wild ? 5 + world_random(w, STREAM_FAULT, 60)
+                                     : 20 + world_random(w, STREAM_FAULT, 400));
         random_fault(w);
         if (world_random(w, STREAM_FAULT, 4) == 0)
             (void)cluster_read(c, some_node(w)); /* the cluster's own oracle judges it */
@@ -221,6 +225,14 @@ static void options(struct cluster_options *o, const struct knobs *k)
     o->snapshot_every = k->snapshots ? 20 + (uint32_t)(k->seed % 50) : 0;
     o->trailing = (uint32_t)(k->seed % 5) * 8;
     o->guards_off = k->guards_off;
+    if (!k->wild)
+        return;
+    o->heartbeat_ms = 20;
+    o->election_ms = 200;
+    o->stale = 10 + (uint32_t)(k->seed % 3) * 20;
+    o->snapshot_every = 10 + (uint32_t)(k->seed % 7) * 15;
+    o->inflight_entries = k->seed % 6 == 0 ? 2 : 64;
+    o->disk_us_max = k->seed % 3 == 0 ? 60000 : 4000;
 }
 
 const char *world_run(const struct knobs *k, struct world_report *report)

@@ -30,8 +30,9 @@ struct knobs {
     uint32_t drop, duplicate, stale;                          /* of messages between nodes, per thousand */
     uint32_t reply_lost, late, refuse, error, ongoing, twice; /* of participants' calls, per thousand */
     bool outages;                                             /* participants are away for a while */
-    uint32_t report_lazy_ms;                                  /* of the executor */
-    uint32_t guards_off;                                      /* see core_config */
+    bool wild;               /* faults come thick and fast, logs are short, disks slow */
+    uint32_t report_lazy_ms; /* of the executor */
+    uint32_t guards_off;     /* see core_config */
 };
 void knobs_draw(struct knobs *k, uint64_t seed);
 void knobs_print(const struct knobs *k);
