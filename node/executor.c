@@ -288,6 +288,8 @@ int executor_open(struct executor **out, const struct executor_config *config)
         ex->config.in_flight_max = 256;
     if (ex->config.per_host_max == 0)
         ex->config.per_host_max = 32;
+    if (ex->config.hosts_max == 0)
+        ex->config.hosts_max = 16384;
     if (ex->config.timeout_ms == 0)
         ex->config.timeout_ms = 10000;
     if (ex->config.breaker_open_ms == 0)

@@ -54,6 +54,7 @@ struct executor_config {
     /* 0: the default */
     uint32_t in_flight_max; /* calls at a time, 256 */
     uint32_t per_host_max;  /* calls at a time to one host and port, 32 */
+    uint32_t hosts_max;     /* hosts known at a time, 16,384; others wait until one is forgotten */
     uint32_t timeout_ms;    /* of a call whose branch names none, 10,000; of DTM's style 3,000 always */
     /* After so many calls of a host in a row without an answer (or with 502, 503 or 504) it is left alone for
      * so long, and then tried with one call.  Its due work waits meanwhile, without an attempt and without a

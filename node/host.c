@@ -17,10 +17,9 @@
 
 #include "executor_private.h"
 
-#define HOSTS_MAX      16384u /* names in memory; further hosts wait until one is forgotten */
-#define HOSTS_IDLE_MAX 1024u  /* of these, only remembered for their failures */
-#define SHARE          1024u  /* pieces of one host in the table */
-#define SHARE_CROWDED  64u    /* when the table is half full */
+#define HOSTS_IDLE_MAX 1024u /* hosts only remembered for their failures */
+#define SHARE          1024u /* pieces of one host in the table */
+#define SHARE_CROWDED  64u   /* when the table is half full */
 static_assert(SHARE + SHARE_CROWDED < KNOWN_MAX / 2, "a host leaves room for others");
 
 /* ---- lists: a host is in one at most ---- */
@@ -91,7 +90,7 @@ struct host *host_get(struct executor *ex, struct assent_bytes url)
     struct host **slot = host_slot(ex, name, text.size);
     if (*slot != NULL)
         return *slot;
-    if (ex->metrics.hosts >= HOSTS_MAX) {
+    if (ex->metrics.hosts >= ex->config.hosts_max) {
         if (ex->lists[HOSTS_IDLE].first == NULL)
             return NULL;
         host_forget(ex, ex->lists[HOSTS_IDLE].first);
@@ -109,7 +108,7 @@ struct host *host_get(struct executor *ex, struct assent_bytes url)
 
 bool hosts_full(const struct executor *ex)
 {
-    return ex->metrics.hosts >= HOSTS_MAX && ex->lists[HOSTS_IDLE].first == NULL;
+    return ex->metrics.hosts >= ex->config.hosts_max && ex->lists[HOSTS_IDLE].first == NULL;
 }
 
 /* ---- shares ---- */

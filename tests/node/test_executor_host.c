@@ -216,6 +216,29 @@ static void many_dead_hosts_cost_their_names(void **state)
     assert_int_equal(world_metrics(w).hosts_open, 150);
 }
 
+/* Others wait in the store until one is forgotten: here, until it was left alone long enough. */
+static void more_hosts_than_fit_wait_for_their_turn(void **state)
+{
+    struct world *w = *state;
+    char address[20], prefix[20];
+    world_executor(w, (struct executor_config){.breaker_failures = 1, .breaker_open_ms = 20, .hosts_max = 4});
+    executor_stop(w->ex);
+    for (int i = 0; i < 12; i++) {
+        snprintf(address, sizeof(address), "127.0.1.%d", i + 1);
+        snprintf(prefix, sizeof(prefix), "d%d-", i);
+        world_run(w, COMMAND_TXN_BEGIN,
+                  "{'xid':'%s','branches':[{'branch':'b','confirmUrl':'http://%s:1/','cancelUrl':''}]}",
+                  prefix, address);
+        world_run(w, COMMAND_TXN_COMMIT, "{'xid':'%s'}", prefix);
+    }
+    world_commit(w, "live", w->p.port, "/ok", "");
+    executor_start(w->ex);
+    uint32_t most = 0;
+    until(w, (most = world_metrics(w).hosts > most ? world_metrics(w).hosts : most, w->failures >= 12));
+    until(w, world_stands(w, "live", "COMMITTED"));
+    assert_int_equal(most, 4);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -228,6 +251,7 @@ int main(void)
         T(twenty_thousand_due_at_a_dead_host_hold_up_nobody),
         T(a_hanging_host_keeps_its_share_and_no_more),
         T(many_dead_hosts_cost_their_names),
+        T(more_hosts_than_fit_wait_for_their_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
