@@ -27,6 +27,13 @@ static inline int calls_done(struct assent_client *client, struct assent_request
     return rc;
 }
 
+/* Copy a text member, NUL-terminated.  ASSENT_PROTOCOL: it is not there, or too long for `whole`. */
+int calls_text(const struct assent_reply *reply, const char *key, char *out, size_t size, bool whole);
+/* What every command that begins a transaction takes, the mode left out; either may be NULL. */
+void calls_head(struct assent_request *r, const struct assent_txn_options *options);
+/* The same as calls_done(), and the xid of the answer; `xid` may be NULL. */
+int calls_xid(struct assent_client *client, struct assent_request *r, char xid[ASSENT_XID_BYTES_MAX + 1]);
+
 /* Read an unsigned member.  ASSENT_PROTOCOL: a later server left it out. */
 static inline int calls_uint(const struct assent_reply *reply, const char *key, uint64_t *out)
 {

@@ -62,6 +62,7 @@ struct assent_request *request_new(uint32_t type, bool query);
 /* By position of command.h; our own code names only fields that exist. NULL texts and empty vectors are left
  * out. */
 void request_uint(struct assent_request *r, uint32_t i, uint64_t value);
+void request_bool(struct assent_request *r, uint32_t i, bool value);
 void request_text(struct assent_request *r, uint32_t i, const char *value);
 void request_json(struct assent_request *r, uint32_t i, const char *value);
 void request_vector(struct assent_request *r, uint32_t i, const struct assent_vector *v);

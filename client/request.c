@@ -210,6 +210,12 @@ void request_uint(struct assent_request *r, uint32_t i, uint64_t value)
     (void)SET(r, i, false, codec_uint(&w, value));
 }
 
+void request_bool(struct assent_request *r, uint32_t i, bool value)
+{
+    assert(r->fields[i].kind == FIELD_BOOL);
+    (void)SET(r, i, false, codec_bool(&w, value));
+}
+
 void request_text(struct assent_request *r, uint32_t i, const char *value)
 {
     assert(r->fields[i].kind == FIELD_TEXT);

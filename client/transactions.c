@@ -3,8 +3,7 @@
 
 #include "calls.h"
 
-/* Copy a text member, NUL-terminated.  ASSENT_PROTOCOL: it is not there, or too long for `whole`. */
-static int copy_text(const struct assent_reply *reply, const char *key, char *out, size_t size, bool whole)
+int calls_text(const struct assent_reply *reply, const char *key, char *out, size_t size, bool whole)
 {
     struct assent_bytes text = assent_value_bytes(assent_value_get(reply->data, key));
     if (text.size == 0 || (whole && text.size >= size)) {
@@ -18,28 +17,41 @@ static int copy_text(const struct assent_reply *reply, const char *key, char *ou
     return ASSENT_OK;
 }
 
+void calls_head(struct assent_request *r, const struct assent_txn_options *options)
+{
+    if (r == NULL || options == NULL) {
+        return;
+    }
+    request_text(r, TXN_BEGIN_XID, options->xid);
+    request_text(r, TXN_BEGIN_BUSINESS_TYPE, options->business_type);
+    request_text(r, TXN_BEGIN_BUSINESS_KEY, options->business_key);
+    request_text(r, TXN_BEGIN_OWNER, options->owner);
+    request_json(r, TXN_BEGIN_CUSTOM_DATA, options->custom_data_json);
+    if (options->timeout_ms != 0) {
+        request_uint(r, TXN_BEGIN_TIMEOUT_MS, options->timeout_ms);
+    }
+}
+
+int calls_xid(struct assent_client *client, struct assent_request *r, char xid[ASSENT_XID_BYTES_MAX + 1])
+{
+    struct assent_reply reply;
+    int rc = calls_run(client, r, &reply);
+    if (rc == ASSENT_OK) {
+        rc = calls_text(&reply, "xid", xid, ASSENT_XID_BYTES_MAX + 1, true);
+    }
+    assent_reply_close(&reply);
+    return rc;
+}
+
 int assent_txn_begin(struct assent_client *client, const struct assent_txn_options *options,
                      char xid[ASSENT_XID_BYTES_MAX + 1])
 {
     struct assent_request *r = request_new(COMMAND_TXN_BEGIN, false);
+    calls_head(r, options);
     if (r != NULL && options != NULL) {
-        request_text(r, TXN_BEGIN_XID, options->xid);
         request_text(r, TXN_BEGIN_MODE, options->mode);
-        request_text(r, TXN_BEGIN_BUSINESS_TYPE, options->business_type);
-        request_text(r, TXN_BEGIN_BUSINESS_KEY, options->business_key);
-        request_text(r, TXN_BEGIN_OWNER, options->owner);
-        request_json(r, TXN_BEGIN_CUSTOM_DATA, options->custom_data_json);
-        if (options->timeout_ms != 0) {
-            request_uint(r, TXN_BEGIN_TIMEOUT_MS, options->timeout_ms);
-        }
     }
-    struct assent_reply reply;
-    int rc = calls_run(client, r, &reply);
-    if (rc == ASSENT_OK) {
-        rc = copy_text(&reply, "xid", xid, ASSENT_XID_BYTES_MAX + 1, true);
-    }
-    assent_reply_close(&reply);
-    return rc;
+    return calls_xid(client, r, xid);
 }
 
 int assent_txn_branch(struct assent_client *client, const char *xid, const struct assent_txn_branch *branch)
@@ -86,7 +98,7 @@ int assent_txn_status(struct assent_client *client, const char *xid, char *statu
     struct assent_reply reply;
     int rc = calls_run(client, r, &reply);
     if (rc == ASSENT_OK) {
-        rc = copy_text(&reply, "status", status, status_size, false);
+        rc = calls_text(&reply, "status", status, status_size, false);
     }
     assent_reply_close(&reply);
     return rc;

@@ -299,6 +299,86 @@ int assent_txn_rollback(struct assent_client *client, const char *xid, const cha
 /* Status as text ("ACTIVE", "COMMITTING", "COMMITTED", ...), cut to `status_size` with its NUL. */
 int assent_txn_status(struct assent_client *client, const char *xid, char *status, size_t status_size);
 
+/* ---- sagas and messages (docs/transactions.md) ---- */
+
+/* A step: the cluster calls `action_url` until it answers 2xx (success) or 409 (refused for good), and
+ * `compensate_url` when a saga turns back.  What is NULL or 0 is left out. */
+struct assent_step {
+    const char *branch; /* its name; NULL: its number, "01" for the first */
+    const char *action_url, *compensate_url;
+    const char *payload_json; /* body of the calls */
+    uint32_t timeout_ms;      /* of one call */
+    uint32_t acknowledge_ms;  /* of a saga: 202 waits so long for assent_acknowledge() */
+    uint32_t retry_limit;     /* failed calls after which it has failed for good */
+};
+
+struct assent_saga_options {
+    bool concurrent;
+    const char *on_failure; /* "compensate" (NULL), "retry", "suspend" */
+    uint32_t retry_limit;   /* failed calls of all actions together; 0: no limit */
+};
+/* Submit a whole saga: from here on the cluster drives it.  ASSENT_OK: it is durable.  `txn` and `options`
+ * may be NULL, `xid` too.  With an xid of yours the call may be repeated; other content under it:
+ * ASSENT_EXISTS. */
+int assent_saga_submit(struct assent_client *client, const struct assent_txn_options *txn,
+                       const struct assent_saga_options *options, const struct assent_step *steps, uint32_t n,
+                       char xid[ASSENT_XID_BYTES_MAX + 1]);
+
+struct assent_message_options {
+    bool concurrent;
+    const char *query_url; /* of a prepared one: asked what became of the local transaction */
+    uint32_t delay_ms;     /* the first delivery waits so long */
+};
+/* A message is delivered to every step (topic://NAME: to every subscriber) until each has taken it.  Prepare
+ * it before the local transaction commits, then submit it by its xid (no steps), or submit a whole one. */
+int assent_message_prepare(struct assent_client *client, const struct assent_txn_options *txn,
+                           const struct assent_message_options *options, const struct assent_step *steps,
+                           uint32_t n, char xid[ASSENT_XID_BYTES_MAX + 1]);
+int assent_message_submit(struct assent_client *client, const struct assent_txn_options *txn,
+                          const struct assent_message_options *options, const struct assent_step *steps,
+                          uint32_t n, char xid[ASSENT_XID_BYTES_MAX + 1]);
+
+/* Who gets what is sent to a topic.  Subscribing twice is no error. */
+int assent_topic_subscribe(struct assent_client *client, const char *topic, const char *url,
+                           const char *remark);
+int assent_topic_unsubscribe(struct assent_client *client, const char *topic, const char *url);
+int assent_topic_remove(struct assent_client *client, const char *topic);
+
+/* What became of a step that was answered 202; `error` (may be NULL) of a failure. */
+int assent_acknowledge(struct assent_client *client, const char *xid, const char *branch, bool succeeded,
+                       const char *error);
+
+/* ---- workflows ---- */
+
+struct assent_workflow {
+    const char *name;         /* which program of yours; may be NULL */
+    const char *callback_url; /* called to go on with it while it has not ended */
+    const char *data_json;    /* body of that call */
+};
+/* Begin a workflow, or get one that is there.  `reply` (may be NULL; close it) has "status" and the recorded
+ * "steps": what is recorded is not done again. */
+int assent_workflow_prepare(struct assent_client *client, const struct assent_txn_options *txn,
+                            const struct assent_workflow *workflow, char xid[ASSENT_XID_BYTES_MAX + 1],
+                            struct assent_reply *reply);
+/* Record what a step came to.  ASSENT_BRANCH_EXISTS: (branch, op) is recorded already. */
+int assent_workflow_step(struct assent_client *client, const char *xid, const char *branch, const char *op,
+                         bool succeeded, const char *data_json);
+/* End it: committed, or rolled back with a reason. */
+int assent_workflow_end(struct assent_client *client, const char *xid, bool committed, const char *reason,
+                        const char *result_json);
+
+/* ---- the business catalogue, and operators ---- */
+
+/* Execute what the catalogue says a business type is (docs/business.md).  `mode` (may be NULL): refuse
+ * another one; of `txn` the business type is required. */
+int assent_business_execute(struct assent_client *client, const struct assent_txn_options *txn,
+                            const char *data_json, char xid[ASSENT_XID_BYTES_MAX + 1]);
+
+/* What an operator does to a transaction: "retry", "skip" (a branch), "force", "pause", "resume", "back".
+ * `by` and `reason` go on record; `branch` may be NULL. */
+int assent_txn_act(struct assent_client *client, const char *xid, const char *act, const char *by,
+                   const char *reason, const char *branch);
+
 /* ---- freezes: named resources held by an ACTIVE transaction (docs/freeze.md) ---- */
 
 enum assent_freeze_mode { ASSENT_FREEZE_SHARED = 1, ASSENT_FREEZE_EXCLUSIVE = 2 };

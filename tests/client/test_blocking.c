@@ -233,6 +233,56 @@ static void every_transaction_call_has_its_command(void **state)
     assert_string_equal(status, "COMMI");
 }
 
+#define sent(w, call, type)                                                                                  \
+    do {                                                                                                     \
+        assert_int_equal(call, ASSENT_OK);                                                                   \
+        assert_int_equal((w)->stub.last_type, type);                                                         \
+    } while (0)
+
+/* The node decodes each against its schema, so a wrong field or a missing one ends the test. */
+static void every_mode_has_its_calls(void **state)
+{
+    struct world *w = *state;
+    start_node(w);
+    struct assent_client *c = w->client;
+    char xid[ASSENT_XID_BYTES_MAX + 1];
+    struct assent_txn_options o = {
+        .xid = "x", .business_type = "b", .business_key = "k", .timeout_ms = 5, .custom_data_json = "{}"};
+    struct assent_step steps[] = {
+        {.branch = "s",
+         .action_url = "http://a",
+         .compensate_url = "http://c",
+         .payload_json = "{\"n\":1}",
+         .timeout_ms = 7,
+         .acknowledge_ms = 8,
+         .retry_limit = 9},
+        {.action_url = "topic://t"},
+    };
+    struct assent_saga_options saga = {.concurrent = true, .on_failure = "suspend", .retry_limit = 3};
+    struct assent_message_options message = {.concurrent = true, .query_url = "http://q", .delay_ms = 4};
+    struct assent_workflow workflow = {.name = "w", .callback_url = "http://w", .data_json = "[]"};
+    sent(w, assent_saga_submit(c, &o, &saga, steps, 2, xid), COMMAND_SAGA_SUBMIT);
+    assert_string_equal(xid, "tag-1");
+    sent(w, assent_saga_submit(c, NULL, NULL, steps, 1, NULL), COMMAND_SAGA_SUBMIT);
+    sent(w, assent_message_prepare(c, &o, &message, steps, 2, xid), COMMAND_MESSAGE_PREPARE);
+    sent(w, assent_message_submit(c, &o, NULL, NULL, 0, NULL), COMMAND_MESSAGE_SUBMIT);
+    sent(w, assent_topic_subscribe(c, "t", "http://s", "why"), COMMAND_TOPIC_SUBSCRIBE);
+    sent(w, assent_topic_subscribe(c, "t", "http://s", NULL), COMMAND_TOPIC_SUBSCRIBE);
+    sent(w, assent_topic_unsubscribe(c, "t", "http://s"), COMMAND_TOPIC_UNSUBSCRIBE);
+    sent(w, assent_topic_remove(c, "t"), COMMAND_TOPIC_REMOVE);
+    sent(w, assent_acknowledge(c, "x", "s", false, "no stock"), COMMAND_BRANCH_ACKNOWLEDGE);
+    sent(w, assent_acknowledge(c, "x", "s", true, NULL), COMMAND_BRANCH_ACKNOWLEDGE);
+    struct assent_reply reply;
+    sent(w, assent_workflow_prepare(c, &o, &workflow, xid, &reply), COMMAND_WORKFLOW_PREPARE);
+    assert_int_equal(assent_value_kind(assent_value_get(reply.data, "status")), ASSENT_VALUE_TEXT);
+    assent_reply_close(&reply);
+    sent(w, assent_workflow_prepare(c, NULL, &workflow, NULL, NULL), COMMAND_WORKFLOW_PREPARE);
+    sent(w, assent_workflow_step(c, "x", "01", "action", true, "{}"), COMMAND_WORKFLOW_STEP);
+    sent(w, assent_workflow_end(c, "x", false, "why", "{}"), COMMAND_WORKFLOW_END);
+    sent(w, assent_business_execute(c, &o, "{\"amount\":1}", xid), COMMAND_BUSINESS_EXECUTE);
+    sent(w, assent_txn_act(c, "x", "skip", "me", "because", "s"), COMMAND_TXN_ACT);
+}
+
 /* The letters are what the node answers, first to the freeze, then to each look at it. */
 static void a_freeze_returns_when_it_is_granted_or_cannot_be(void **state)
 {
@@ -325,6 +375,7 @@ int main(void)
         TEST(timestamps_of_many_threads_are_disjoint),
         TEST(every_clock_call_has_its_command),
         TEST(every_transaction_call_has_its_command),
+        TEST(every_mode_has_its_calls),
         TEST(a_freeze_returns_when_it_is_granted_or_cannot_be),
         TEST(a_reply_is_the_callers_own),
         TEST(closing_wakes_the_threads_that_wait),
