@@ -10,3 +10,5 @@ assent_test(test_executor_host test_executor_host.c executor_world.c participant
 assent_test(test_simulate test_simulate.c executor_world.c participant.c LIBS assent_executor sm_harness)
 assent_test(test_executor_tls test_executor_tls.c executor_world.c participant.c
     LIBS assent_executor sm_harness PkgConfig::LIBMICROHTTPD)
+assent_test(test_executor_soak test_executor_soak.c executor_world.c participant.c
+    LIBS assent_executor sm_harness)
