@@ -73,15 +73,15 @@ static enum request_next tell_result(struct request *r, const struct codec_node 
     enum dtm_status status = status_now(data);
     enum dtm_type type = dtm_type_of(text_of(data, "mode"));
     bool abort_call = call->op == DTM_ABORT || call->op == DTM_FORCE_STOP;
-    char reason[1200], message[1300];
+    struct assent_bytes reason = text_of(data, "reason");
+    char message[512];
     if (status == (abort_call ? DTM_STATUS_FAILED : DTM_STATUS_SUCCEED))
         return dtm_answer(r, DTM_SUCCESS, NULL);
-    dtm_view_reason(data, reason, sizeof reason);
     bool decided = status == DTM_STATUS_SUCCEED || status == DTM_STATUS_FAILED;
     if (!decided && (type == DTM_TCC || type == DTM_XA))
         return dtm_answer(r, DTM_ONGOING, "the transaction goes on. ONGOING");
-    if (reason[0] != 0)
-        snprintf(message, sizeof message, "%s FAILURE", reason);
+    if (reason.size > 0)
+        snprintf(message, sizeof message, "%.*s FAILURE", (int)reason.size, (const char *)reason.base);
     else
         snprintf(message, sizeof message, "wait result not succeed: current status '%s'. FAILURE",
                  dtm_status_name(status));

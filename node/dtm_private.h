@@ -95,8 +95,6 @@ json_t *dtm_view_txn(const struct codec_node *data);
 json_t *dtm_view_branches(const struct codec_node *data);
 /* {"transaction", "progresses"} of what WORKFLOW_PREPARE answers. */
 json_t *dtm_view_workflow(const struct codec_node *data);
-/* rollback_reason, terminated; empty: there is none. */
-void dtm_view_reason(const struct codec_node *data, char *out, size_t size);
 /* Was it stored with wait_result? */
 bool dtm_view_waits(const struct codec_node *data);
 /* Rows of the KV table: a page of QUERY_TOPICS. */

@@ -128,57 +128,6 @@ bool dtm_view_waits(const struct codec_node *data)
     return waits;
 }
 
-/* ---- why it was rolled back ---- */
-
-static const struct codec_node *branch_named(const struct codec_node *data, struct assent_bytes name)
-{
-    const struct codec_node *branches = codec_get(data, "branches");
-    for (uint32_t i = 0; i < codec_size(branches); i++) {
-        struct assent_bytes have = text_of(codec_at(branches, i), "branch");
-        if (have.size == name.size && name.size > 0 && memcmp(have.base, name.base, name.size) == 0)
-            return codec_at(branches, i);
-    }
-    return NULL;
-}
-
-/* "step 02: what it answered", as the state machine says it.  False: it is something else. */
-static bool reason_of_step(const struct codec_node *data, struct assent_bytes reason, char *out, size_t size)
-{
-    static const char front[] = "step ";
-    if (reason.size <= sizeof front || memcmp(reason.base, front, sizeof front - 1) != 0)
-        return false;
-    const uint8_t *name = reason.base + sizeof front - 1, *end = reason.base + reason.size;
-    const uint8_t *colon = memmem(name, (size_t)(end - name), ": ", 2);
-    if (colon == NULL)
-        return false;
-    const struct codec_node *branch = branch_named(data, (struct assent_bytes){name, (size_t)(colon - name)});
-    struct assent_bytes url = text_of(branch, "actionUrl");
-    if (branch == NULL)
-        return false;
-    snprintf(out, size, "url:%.*s return failed: %.*s FAILURE", (int)(url.size < 800 ? url.size : 800),
-             (const char *)url.base, (int)(end - colon - 2), (const char *)colon + 2);
-    return true;
-}
-
-void dtm_view_reason(const struct codec_node *data, char *out, size_t size)
-{
-    static const char retries[] = "retry limit ";
-    struct assent_bytes reason = text_of(data, "reason");
-    if (reason.size == 0) {
-        out[0] = 0;
-    } else if (is(reason, "timeout")) {
-        snprintf(out, size, "Timeout after %lld seconds", (long long)(int_of(data, "timeoutMs") / 1000));
-    } else if (reason.size > sizeof retries && memcmp(reason.base, retries, sizeof retries - 1) == 0) {
-        json_t *dtm = written(data);
-        json_int_t limit = json_integer_value(json_object_get(dtm, "retry_limit"));
-        json_decref(dtm);
-        snprintf(out, size, "RetryCount is greater than RetryLimit, RetryLimit: %lld",
-                 (long long)(limit > 0 ? limit : int_of(data, "retryLimit")));
-    } else if (!reason_of_step(data, reason, out, size)) {
-        snprintf(out, size, "%.*s", (int)reason.size, (const char *)reason.base);
-    }
-}
-
 /* ---- the transaction ---- */
 
 static struct assent_bytes branch_url(const struct codec_node *branch, bool back)
@@ -260,7 +209,6 @@ json_t *dtm_view_txn(const struct codec_node *data)
 {
     enum dtm_type type = dtm_type_of(text_of(data, "mode"));
     enum dtm_status status = dtm_status_of(text_of(data, "status"), text_of(data, "stands"));
-    char reason[1200];
     json_t *dtm = written(data), *txn = json_object();
     json_object_set_new(txn, "id", json_integer(1));
     put_text(txn, "gid", text_of(data, "xid"));
@@ -278,10 +226,7 @@ json_t *dtm_view_txn(const struct codec_node *data)
     put_next(txn, data);
     put_int(txn, "next_cron_interval", int_of(data, "retryBaseMs") / 1000);
     put_text(txn, "result", text_of(data, "result"));
-    dtm_view_reason(data, reason, sizeof reason);
-    if (reason[0] != 0)
-        json_object_set_new(txn, "rollback_reason",
-                            text_json((struct assent_bytes){(const uint8_t *)reason, strlen(reason)}));
+    put_text(txn, "rollback_reason", text_of(data, "reason"));
     static const char *const kept[] = {"custom_data", "query_prepared"};
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (json_object_get(dtm, kept[i]) != NULL)
