@@ -1,7 +1,8 @@
 /* Global transactions and their branches as they stand in the store, and the moves they may make.
- * Private to statemachine/: txn.c (decisions), branch.c (participants), phase_two.c (confirms, cancels,
- * deliveries), saga.c (steps), message.c, workflow.c, whole.c (calls of a transaction as a whole), work.c
- * (due calls), txn_index.c (where they are found), txn_list.c, txn_query.c.
+ * Private to statemachine/: txn.c (decisions), txn_head.c (rows), txn_begin.c, branch.c (participants),
+ * branch_plan.c, phase_two.c (confirms, cancels, deliveries), saga.c (steps), message.c, workflow.c, whole.c
+ * (calls of a transaction as a whole), work.c (due calls), txn_index.c (where they are found), txn_list.c,
+ * txn_query.c.
  *
  *   ACTIVE --commit---> COMMITTING ---all confirmed---> COMMITTED        a decision, once logged, never
  * changes;
@@ -170,6 +171,9 @@ struct txn {
     uint8_t why[TXN_REASON_BYTES_MAX]; /* private: a reason given by this command */
 };
 bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t);
+/* The head alone, as it stands; and every row of one that goes, its children's apart.  For txn.c. */
+void txn_head_put(struct store_txn *store, struct assent_bytes xid, const struct txn *t);
+void txn_rows_remove(struct store_txn *store, struct assent_bytes xid);
 /* Write the head, keep index and counts right. */
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t);
 /* The head that a begin or a submission asks for, checked; borrows from the command.  `mode`: what it is when
@@ -397,6 +401,8 @@ struct branch_plan {
 int branch_options_parse(struct apply *a, const struct codec_node *args, uint32_t at, struct branch_plan *p);
 bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                       struct branch_plan *p);
+/* Is `op` one of its operations: its two, and the try when there is one? */
+bool branch_has(const struct branch_plan *p, int op);
 /* Take a branch from a command (`args`: the fields of TXN_BRANCH, the first `skip` of them left out) and
  * check what needs no state. */
 int branch_parse(struct apply *a, const struct codec_node *args, uint32_t skip, struct branch_plan *p);
@@ -542,6 +548,9 @@ void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum
 void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r,
                      int64_t least_us);
 
+/* Rows of a branch; numbers are stored and never reused. */
+enum { BRANCH_KEY_PLAN = 1, BRANCH_KEY_PROGRESS = 2, BRANCH_KEY_NAME = 3, BRANCH_KEY_EDGES = 4 };
+struct store_key branch_key(struct assent_bytes xid, uint8_t kind, uint32_t ordinal);
 struct store_key branch_edges_key(struct assent_bytes xid, uint32_t ordinal);
 
 /* ---- statistics.c ---- */
