@@ -176,6 +176,7 @@ void call_start(struct call *c, struct host *h, const struct sm_work *work)
     c->started_us = monotonic_us();
     h->calling++;
     ex->metrics.in_flight++;
+    host_update(ex, h); /* it is idle no more */
     bool formed = call_form_open(&form, ex, work, &why) == ASSENT_OK;
     c->jsonrpc = form.jsonrpc;
     if (formed) {

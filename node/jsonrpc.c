@@ -76,11 +76,16 @@ static void put_member(FILE *out, const char *name, struct assent_bytes value)
     fputc('"', out);
 }
 
+static bool is_space(uint8_t b)
+{
+    return b == ' ' || b == '\t' || b == '\r' || b == '\n';
+}
+
 static struct assent_bytes trimmed(struct assent_bytes t)
 {
-    while (t.size > 0 && memchr(" \t\r\n", t.base[0], 4) != NULL)
+    while (t.size > 0 && is_space(t.base[0]))
         t = (struct assent_bytes){t.base + 1, t.size - 1};
-    while (t.size > 0 && memchr(" \t\r\n", t.base[t.size - 1], 4) != NULL)
+    while (t.size > 0 && is_space(t.base[t.size - 1]))
         t.size--;
     return t;
 }

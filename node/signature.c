@@ -20,12 +20,18 @@ struct signature_keys {
     struct key key[SIGNATURE_RULES_MAX];
 };
 
+/* Does the authority, or a part of the path, end before this byte? */
+static bool is_border(uint8_t b)
+{
+    return b == '/' || b == '?' || b == '#';
+}
+
 bool url_below(struct assent_bytes url, const char *prefix)
 {
     size_t n = strlen(prefix);
     if (url.size < n || memcmp(url.base, prefix, n) != 0)
         return false;
-    return url.size == n || n == 0 || prefix[n - 1] == '/' || memchr("/?#", url.base[n], 3) != NULL;
+    return url.size == n || n == 0 || prefix[n - 1] == '/' || is_border(url.base[n]);
 }
 
 static bool read_key(const char *path, struct key *key, char *err, size_t err_size)
@@ -96,7 +102,7 @@ static void update_target(struct hmac_sha256_ctx *ctx, struct assent_bytes url)
 {
     const uint8_t *at = memmem(url.base, url.size, "://", 3), *end = url.base + url.size;
     at = at != NULL ? at + 3 : url.base;
-    while (at < end && memchr("/?#", *at, 3) == NULL)
+    while (at < end && !is_border(*at))
         at++;
     const uint8_t *fragment = memchr(at, '#', (size_t)(end - at));
     if (fragment != NULL)

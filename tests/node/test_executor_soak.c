@@ -13,7 +13,7 @@
 
 #include "executor_world.h"
 
-#define SEEDS 6
+#define SEEDS 30
 #define STEPS 400
 
 struct soak {
