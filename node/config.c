@@ -93,14 +93,11 @@ static const struct option_def options[] = {
      "How long an HTTP request may take in all before it gets 504."},
     {"drain-ms", UINT(drain_ms), "5000", 0, 600000, "ms",
      "How long a graceful stop waits for requests under way."},
-    {"branch-report-lazy-ms", UINT(branch_report_lazy_ms), "5", 0, 1000, "ms",
-     "How long the report of a call that nobody waits for may wait for others to share its command; 0: "
-     "never."},
     {"events-kept", UINT(events_kept), "65536", 16, 1 << 24, NULL,
      "Events of transactions kept in memory for streams that come back (64 MiB at most)."},
     {"branch-report-lazy-ms", UINT(branch_report_lazy_ms), "5", 0, 1000, "ms",
-     "How long the report of a call that nobody waits for may wait for others to share its command; 0: "
-     "never."},
+     "How long the report of a call that nobody waits for may wait for those of calls under way, to share a "
+     "command; 0: never."},
     {"branch-calls", UINT(branch_calls), "256", 1, 4096, NULL,
      "Calls to branches under way at once, in all."},
     {"branch-calls-per-host", UINT(branch_calls_per_host), "32", 1, 1024, NULL, "And to one host and port."},

@@ -66,7 +66,8 @@ struct executor_config {
     struct signature_keys *keys; /* calls below their prefixes are signed */
     struct simulate *simulate;
 
-    /* A report nobody waits for may wait so long for others to share its command; 0: it never waits. */
+    /* A report nobody waits for may wait so long, while other calls are under way or due, to share a command
+     * with theirs; 0: it never waits. */
     uint32_t report_lazy_ms;
 
     void *data; /* of the callbacks */

@@ -4,10 +4,11 @@
  *                      ^            \-> UNREPORTED -> GATHERED   the proposal was not taken
  *
  * Reports are gathered, so that a busy leader pays for one command and not for hundreds: they leave together
- * on the next turn when one of them is urgent (somebody waits for that step), `report_lazy_ms` after the
- * first otherwise, and at once when there are as many as a command takes.  A leader that dies with reports it
- * has gathered has made calls nobody knows of; its successor makes them again, as it does those that were
- * under way, and the participant's guard makes of both one effect.
+ * on the next turn when one of them is urgent (somebody waits for that step) or no other call is under way or
+ * due (there is nobody to wait for), `report_lazy_ms` after the first otherwise, and at once when there are
+ * as many as a command takes. A leader that dies with reports it has gathered has made calls nobody knows of;
+ * its successor makes them again, as it does those that were under way, and the participant's guard makes of
+ * both one effect.
  *
  * A command names one namespace, so reports of several leave as several commands. */
 #include <assert.h>
@@ -135,7 +136,8 @@ void reports_turn(struct executor *ex)
     if (ex->gathered == NULL)
         return;
     uint64_t now_ms = uv_now(ex->config.loop), due_ms = ex->gathered_ms + ex->config.report_lazy_ms;
-    if (ex->gathered_urgent || now_ms >= due_ms)
+    bool alone = ex->metrics.in_flight == 0 && ex->metrics.queued == 0;
+    if (ex->gathered_urgent || alone || now_ms >= due_ms)
         reports_flush(ex);
     else
         wake_in(ex, due_ms - now_ms);
@@ -161,7 +163,7 @@ void call_report(struct call *c)
     if (ex->gathered_n == BRANCH_REPORTS_MAX)
         reports_flush(ex);
     else
-        wake_in(ex, ex->gathered_urgent ? 0 : ex->config.report_lazy_ms);
+        wake_in(ex, 0); /* reports_turn() says how long it waits */
 }
 
 void report_again(struct executor *ex)

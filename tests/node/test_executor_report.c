@@ -12,13 +12,21 @@
 
 #define FOREVER_MS 3600000u /* no report becomes due by time */
 
-/* Every call has ended and every proposal is applied. */
+/* A call that does not end: while it is under way, reports wait for its company. */
+static void keep_company(struct world *w)
+{
+    world_commit(w, "company", w->q.port, "/hold", "");
+    until(w, w->q.held == 1);
+}
+
+/* So many calls have ended, and every proposal is applied. */
 #define until_calls(w, n) until(w, world_metrics(w).calls == (n) && (w)->first == NULL)
 
 static void a_report_nobody_waits_for_leaves_when_its_time_has_come(void **state)
 {
     struct world *w = *state;
     world_executor(w, (struct executor_config){.report_lazy_ms = 300});
+    keep_company(w);
     world_commit(w, "t1", w->p.port, "/ok", "");
     world_commit(w, "t2", w->p.port, "/ok", "");
     world_commit(w, "t3", w->q.port, "/fail", "");
@@ -30,6 +38,25 @@ static void a_report_nobody_waits_for_leaves_when_its_time_has_come(void **state
     assert_int_equal(world_metrics(w).report_commands, 1);
     assert_int_equal(sm_ask(&w->h, QUERY_TXN, "{'xid':'t3'}"), ASSENT_OK);
     assert_string_equal(sm_text(&w->h, "branches.0.lastError"), "HTTP 500: no stock");
+    assert_int_equal(world_metrics(w).reporting, 0);
+}
+
+static void a_report_without_company_leaves_at_once(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    world_commit(w, "t", w->p.port, "/ok", "");
+    until(w, world_stands(w, "t", "COMMITTED"));
+    world_assert_idle(w);
+    keep_company(w);
+    world_commit(w, "u", w->p.port, "/ok", "");
+    until_calls(w, 2);
+    world_turns(w, 20);
+    assert_int_equal(w->proposed, 1);
+    participant_release(&w->q);
+    until(w, world_stands(w, "u", "COMMITTED") && world_stands(w, "company", "COMMITTED"));
+    assert_int_equal(w->proposed, 2);
+    until(w, world_metrics(w).reporting == 0);
     world_assert_idle(w);
 }
 
@@ -53,6 +80,7 @@ static void an_urgent_report_takes_the_others_along(void **state)
 {
     struct world *w = *state;
     world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    keep_company(w);
     world_commit(w, "lazy", w->p.port, "/ok", "");
     until_calls(w, 1);
     world_turns(w, 20);
@@ -71,6 +99,7 @@ static void a_command_is_full_at_its_number_of_reports(void **state)
     struct world *w = *state;
     char xid[16];
     world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    keep_company(w);
     for (int i = 0; i < BRANCH_REPORTS_MAX + 5; i++) {
         snprintf(xid, sizeof(xid), "t%d", i);
         world_commit(w, xid, w->p.port, "/ok", "");
@@ -87,6 +116,7 @@ static void a_command_is_full_at_its_number_of_bytes(void **state)
     char *args = malloc(size);
     assert_non_null(args);
     world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    keep_company(w);
     n = (size_t)snprintf(args, size, "{'xid':'%0120d','branches':[", 7);
     for (int i = 0; i < BRANCH_REPORTS_MAX; i++)
         n += (size_t)snprintf(args + n, size - n,
@@ -110,6 +140,7 @@ static void a_command_is_of_one_namespace(void **state)
     struct world *w = *state;
     static const char *const spaces[] = {"", "shop", "bank"};
     world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    keep_company(w);
     for (int i = 0; i < 6; i++) { /* alternating: they are sorted all the same */
         char xid[16];
         const char *ns = spaces[i % 3];
@@ -135,6 +166,7 @@ static void a_leader_lost_with_reports_it_gathered_loses_no_call(void **state)
 {
     struct world *w = *state;
     world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    keep_company(w);
     world_commit(w, "t", w->p.port, "/ok", "");
     until_calls(w, 1);
     assert_int_equal(w->p.requests, 1);
@@ -158,6 +190,7 @@ static void an_orderly_end_reports_what_was_gathered(void **state)
 {
     struct world *w = *state;
     world_executor(w, (struct executor_config){.report_lazy_ms = FOREVER_MS});
+    keep_company(w);
     world_commit(w, "t", w->p.port, "/ok", "");
     until_calls(w, 1);
     executor_close(w->ex, world_closed, w);
@@ -211,6 +244,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
     static const struct CMUnitTest tests[] = {
         T(a_report_nobody_waits_for_leaves_when_its_time_has_come),
+        T(a_report_without_company_leaves_at_once),
         T(reports_of_one_turn_share_a_command),
         T(an_urgent_report_takes_the_others_along),
         T(a_command_is_full_at_its_number_of_reports),
