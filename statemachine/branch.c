@@ -4,8 +4,6 @@
  * A report names the attempt it is about.  Only the report of the attempt that is due counts; every other one
  * is past (the call was made twice, or by a deposed leader) and is refused without effect. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <strings.h>
 
 #include "planted.h"
 #include "txn.h"

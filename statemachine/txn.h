@@ -15,6 +15,7 @@
  * Keys and values
  *   TXNS       xid 0 HEAD                  everything small, rewritten at each step
  *   TXNS       xid 0 CUSTOM                the custom data, written once; likewise HEADERS, CALLBACK, RESULT
+ *   TXNS       xid 0 CHILD xid             nested in it; is it waited for? (nest.c)
  *   BRANCHES   xid 0 PLAN ordinal          what to call, written once at registration
  *   BRANCHES   xid 0 PROGRESS ordinal      attempts and outcome; absent until the first report
  *   BRANCHES   xid 0 NAME name             -> ordinal
@@ -27,7 +28,11 @@
  *
  * A saga (saga.c) has its own way: RUNNING --all steps executed--> COMMITTED, or --a step failed-->
  * ROLLING_BACK
- * --all compensated--> ROLLED_BACK.  A message (message.c) is committed by its submission and only forward; a
+ * --all compensated--> ROLLED_BACK.  Tries the coordinator makes (two_phase.c) stand before a decision:
+ * RUNNING
+ * --all tried--> COMMITTING, or --one failed--> ROLLING_BACK.  What is nested waits PREPARING for the
+ * decision around it (nest.h).  From wherever something is still to be done it may go to SUSPENDED and back
+ * (suspend.c), or to STOPPED.  A message (message.c) is committed by its submission and only forward; a
  * workflow (workflow.c) ends as it is told, and its branches are RECORDED steps.
  *
  * Ordinals keep the order of registration, which a saga's steps and compensations walk.  A decision
@@ -42,7 +47,7 @@
 /* Numbers are stored and never reused. */
 enum txn_status {
     TXN_ACTIVE = 1,
-    TXN_PREPARING = 2, /* reserved */
+    TXN_PREPARING = 2, /* nested, and voted for commit: waits for the one around it */
     TXN_COMMITTING = 3,
     TXN_COMMITTED = 4,
     TXN_ROLLING_BACK = 5,
