@@ -110,9 +110,30 @@ static bool decode(struct arguments *a, struct assent_bytes piece, struct assent
     return true;
 }
 
+static bool text_number(struct assent_bytes text, uint64_t *out)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < text.size; i++) {
+        if (text.base[i] < '0' || text.base[i] > '9')
+            return false;
+        uint64_t digit = (uint64_t)(text.base[i] - '0');
+        if (v > (INT64_MAX - digit) / 10)
+            return false;
+        v = v * 10 + digit;
+    }
+    *out = v;
+    return text.size > 0;
+}
+
 static int take_parameter(struct arguments *a, struct assent_bytes name, struct assent_bytes value,
                           bool use_body)
 {
+    if (use_body && name_is("waitMs", (const char *)name.base, name.size)) {
+        if (text_number(value, &a->wait_ms))
+            return ASSENT_OK;
+        WHY(a, "parameter 'waitMs' takes a whole number of milliseconds");
+        return ASSENT_INVALID;
+    }
     if (name_is("stale", (const char *)name.base, name.size)) {
         a->stale = value.size == 0 || name_is("true", (const char *)value.base, value.size) ||
                    name_is("1", (const char *)value.base, value.size);
@@ -163,6 +184,7 @@ int arguments_read(struct arguments *a, const struct field *fields, const struct
     a->fields = fields;
     a->n = 0;
     a->stale = false;
+    a->wait_ms = 0;
     a->decoded_size = 0;
     a->why[0] = 0;
     for (uint32_t i = 0; i < source->captures_n; i++) {
@@ -344,21 +366,6 @@ static int write_value(struct arguments *a, struct codec_writer *w, const struct
         break;
     }
     return wrong_type(a, path, "something else");
-}
-
-static bool text_number(struct assent_bytes text, uint64_t *out)
-{
-    uint64_t v = 0;
-    for (size_t i = 0; i < text.size; i++) {
-        if (text.base[i] < '0' || text.base[i] > '9')
-            return false;
-        uint64_t digit = (uint64_t)(text.base[i] - '0');
-        if (v > (INT64_MAX - digit) / 10)
-            return false;
-        v = v * 10 + digit;
-    }
-    *out = v;
-    return text.size > 0;
 }
 
 /* A value of the path or the query string: a scalar as it stands, anything else as JSON text. */

@@ -28,8 +28,9 @@ struct argument {
 struct arguments {
     const struct field *fields;
     struct argument value[ARGUMENTS_MAX];
-    uint32_t n; /* values up to the last one that is present */
-    bool stale; /* the query string said stale=true */
+    uint32_t n;       /* values up to the last one that is present */
+    bool stale;       /* the query string said stale=true */
+    uint64_t wait_ms; /* it said waitMs=; 0: it did not */
     void *document;
     struct text compact;
     size_t decoded_size;

@@ -378,4 +378,4 @@ static enum request_next ended(struct request *r, int code, const struct codec_n
     }
 }
 
-const struct request_face dtm_face = {ended, closed};
+const struct request_face dtm_face = {.ended = ended, .closed = closed, .repeatable = true};

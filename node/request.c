@@ -15,6 +15,7 @@
 #include "dtm.h"
 #include "local.h"
 #include "node.h"
+#include "wait.h"
 
 #define BIT(n) (1u << (n))
 /* How often held requests are tried again without any news, and deadlines are looked at. */
@@ -98,6 +99,25 @@ static void answer_error(struct request *r, int code, struct assent_bytes detail
     move(r, REQUEST_DONE);
 }
 
+void request_answer(struct request *r, const struct codec_node *data)
+{
+    struct text *t = &r->response.body;
+    r->response.http_status = 200;
+    r->response.content_type = "application/json";
+    text_reset(t);
+    text_cstr(t, "{\"success\":true,\"data\":");
+    if (data == NULL)
+        text_cstr(t, "{}");
+    else
+        json_value(t, data);
+    text_cstr(t, ",\"timestamp\":");
+    text_int(t, node_now_us() / 1000);
+    text_char(t, '}');
+    if (t->overflow)
+        response_error(&r->response, ASSENT_TOO_LARGE,
+                       cstr_bytes("the answer is larger than the limit; ask for fewer rows"));
+}
+
 static void answer_result(struct request *r, struct assent_bytes bytes)
 {
     struct result result;
@@ -113,23 +133,8 @@ static void answer_result(struct request *r, struct assent_bytes bytes)
         face_ended(r, ASSENT_OK, result.data, nothing);
         return;
     }
-    r->response.http_status = 200;
-    r->response.content_type = "application/json";
-    struct text *t = &r->response.body;
-    text_reset(t);
-    text_cstr(t, "{\"success\":true,\"data\":");
-    if (result.data == NULL)
-        text_cstr(t, "{}");
-    else
-        json_value(t, result.data);
-    text_cstr(t, ",\"timestamp\":");
-    text_int(t, node_now_us() / 1000);
-    text_char(t, '}');
-    if (t->overflow)
-        answer_error(r, ASSENT_TOO_LARGE,
-                     cstr_bytes("the answer is larger than the limit; ask for fewer rows"));
-    else
-        move(r, REQUEST_DONE);
+    request_answer(r, result.data);
+    move(r, REQUEST_DONE);
 }
 
 /* The leader performs it: say where that is. */
@@ -258,8 +263,8 @@ static int read_key(struct arguments *a, const char *key, struct command_session
     return ASSENT_OK;
 }
 
-/* The trace of the request goes on in the calls of the transaction it begins; what the body says counts more.  A
- * header that is none is passed over (W3C Trace Context, 3.2.2). */
+/* The trace of the request goes on in the calls of the transaction it begins; what the body says counts more.
+ * A header that is none is passed over (W3C Trace Context, 3.2.2). */
 static void trace_default(struct arguments *a, const struct request_input *input)
 {
     const char *trace = input->header != NULL ? input->header(input->headers, "traceparent") : NULL;
@@ -324,6 +329,11 @@ static int decode(struct request *r, const struct request_input *input)
         snprintf(a->why, sizeof a->why, "parameter 'stale' belongs to queries");
         return ASSENT_INVALID;
     }
+    if (a->wait_ms > 0 && !wait_takes(r->route)) {
+        snprintf(a->why, sizeof a->why,
+                 "parameter 'waitMs' belongs to commands that begin or decide a transaction");
+        return ASSENT_INVALID;
+    }
     r->stale = a->stale;
     if (r->route->kind == ROUTE_COMMAND)
         trace_default(a, input);
@@ -334,7 +344,9 @@ static int decode(struct request *r, const struct request_input *input)
         status = read_key(a, input->key, &session);
         r->keyed = true;
     }
-    return status != ASSENT_OK ? status : encode(r, &session);
+    if (status == ASSENT_OK)
+        status = encode(r, &session);
+    return status == ASSENT_OK && a->wait_ms > 0 ? wait_begin(r, a->wait_ms, input->ns) : status;
 }
 
 /* ---- roads ---- */
@@ -388,7 +400,8 @@ static void on_read(struct read_wait *wait, int status)
 /* May it be done again although an earlier try may have succeeded? */
 static bool is_repeatable(const struct request *r)
 {
-    return r->keyed || r->kind == ROUTE_QUERY || r->special == SPECIAL_TSO || r->face != NULL;
+    return r->keyed || r->kind == ROUTE_QUERY || r->special == SPECIAL_TSO ||
+           (r->face != NULL && r->face->repeatable);
 }
 
 /* Nobody does it now: wait for news, or give up. */

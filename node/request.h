@@ -67,6 +67,7 @@ struct request_face {
                                struct assent_bytes detail);
     /* Once, when the response is complete: free what r->door points to. */
     void (*closed)(struct request *r);
+    bool repeatable; /* a command whose outcome is unknown may be sent again: it carries a name of its own */
 };
 
 /*   START --> CALLING ----> DONE        START picks the road: this node leads (CALLING), another node does
@@ -159,6 +160,9 @@ void request_start(struct request *r, struct node *node, const struct request_in
 int request_step(struct request *r, enum route_kind kind, struct assent_bytes bytes);
 /* What a request WATCHes for has come; safe when it does not watch. */
 void request_resume(struct request *r);
+
+/* The answer in the native envelope: fills the response, which is TOO_LARGE when the data do not fit. */
+void request_answer(struct request *r, const struct codec_node *data);
 
 /* The error body, for doors that refuse by themselves. */
 void response_error(struct response *response, int code, struct assent_bytes detail);
