@@ -30,6 +30,19 @@ static bool left_alone(struct apply *a, struct assent_bytes xid, const struct tx
     return t->execute && branch_progress_kept(a->txn, xid, i);
 }
 
+/* The first call of a branch is due.  A row says so where that does not follow from the head: its turn came
+ * later, or the transaction waited for those nested in it. */
+static void due_put(struct apply *a, struct assent_bytes xid, const struct txn *t, enum sm_op op, uint32_t i,
+                    struct assent_bytes name, int64_t due_us)
+{
+    assert(due_us >= a->now_us); /* the executor does not look back */
+    work_put(a->txn, due_us, xid, name, op, 0, t->token, i);
+    if (due_us == phase_two_due_us(t))
+        return;
+    struct branch_progress turn = {.status = branch_doing(op), .next_due_us = due_us};
+    branch_progress_put(a->txn, xid, i, t, &turn);
+}
+
 /* The next branch with something to call, from `i` on in the transaction's order, is due. */
 static void turn_put(struct apply *a, struct assent_bytes xid, struct txn *t, enum sm_op op, uint32_t i,
                      int64_t due_us)
@@ -43,7 +56,7 @@ static void turn_put(struct apply *a, struct assent_bytes xid, struct txn *t, en
             break;
     }
     t->cursor = i;
-    work_put(a->txn, due_us, xid, plan.name, op, 0, t->token, i);
+    due_put(a, xid, t, op, i, plan.name, due_us);
 }
 
 static void all_put(struct apply *a, struct assent_bytes xid, const struct txn *t, enum sm_op op,
@@ -56,7 +69,7 @@ static void all_put(struct apply *a, struct assent_bytes xid, const struct txn *
         assert(there);
         if (plan.url[op].size == 0 || left_alone(a, xid, t, i))
             continue;
-        work_put(a->txn, due_us, xid, plan.name, op, 0, t->token, i);
+        due_put(a, xid, t, op, i, plan.name, due_us);
         planned++;
     }
     assert(planned == t->pending);
@@ -65,11 +78,12 @@ static void all_put(struct apply *a, struct assent_bytes xid, const struct txn *
 void phase_two_begin(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     enum sm_op op = phase_two_op(t);
+    int64_t due_us = phase_two_due_us(t) > a->now_us ? phase_two_due_us(t) : a->now_us;
     assert(t->pending > 0);
     if (t->order == TXN_PARALLEL)
-        all_put(a, xid, t, op, phase_two_due_us(t));
+        all_put(a, xid, t, op, due_us);
     else
-        turn_put(a, xid, t, op, t->order == TXN_FORWARD ? 0 : t->branches - 1, phase_two_due_us(t));
+        turn_put(a, xid, t, op, t->order == TXN_FORWARD ? 0 : t->branches - 1, due_us);
 }
 
 void phase_two_done(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal)
@@ -79,8 +93,6 @@ void phase_two_done(struct apply *a, struct assent_bytes xid, struct txn *t, uin
     if (t->order == TXN_PARALLEL || t->pending == 0 || ordinal != t->cursor)
         return;
     turn_put(a, xid, t, op, t->order == TXN_FORWARD ? ordinal + 1 : ordinal - 1, a->now_us);
-    struct branch_progress turn = {.status = branch_doing(op), .next_due_us = a->now_us};
-    branch_progress_put(a->txn, xid, t->cursor, t, &turn);
 }
 
 void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,

@@ -215,6 +215,40 @@ static void the_leaves_are_undone_first(void **state)
     assert_int_equal(sm_uint(h, "nestedCount"), 1);
 }
 
+/* The executor looks at what is due from the last command on: a call planned into the past is never made. */
+static void who_waited_for_children_is_called_from_then_on(void **state)
+{
+    static const char *const orders[] = {"", ",'order':'reverse'"};
+    struct sm_harness *h = *state;
+    for (uint32_t i = 0; i < 2; i++) {
+        char what[256];
+        struct sm_work_cursor c = {0};
+        struct sm_work w;
+        sm_harness_teardown(state);
+        sm_harness_setup(state);
+        snprintf(what, sizeof(what), BRANCH "%s", orders[i]);
+        begun(h, "p", "", what);
+        begun(h, "q", "p", BRANCH);
+        assert_int_equal(commit(h, "q"), ASSENT_OK);
+        assert_int_equal(rollback(h, "p"), ASSENT_OK);
+        sm_advance(h, 5000);
+        report(h, "q", "b", CANCEL, SUCCESS);
+        assert_string_equal(due(h), "p/b:cancel");
+        sm_work_begin(h->sm, &c);
+        assert_true(sm_work_next(h->sm, &c, INT64_MAX - 1, &w));
+        assert_int_equal(w.due_us, sm_time_us(h->sm));
+        sm_work_end(h->sm, &c);
+        assert_int_equal(sm_ask(h, QUERY_TXN, "{'xid':'p'}"), ASSENT_OK);
+        assert_int_equal(sm_int(h, "branches.0.nextDueUs"), sm_time_us(h->sm));
+        sm_reincarnate(h);
+        report(h, "p", "b", CANCEL, ERROR); /* finds the row it clears */
+        assert_string_equal(due(h), "p/b:cancel");
+        assert_int_equal(report_attempt(h, "p", "b", SM_OP_CANCEL, 1, SM_OUTCOME_SUCCESS), ASSENT_OK);
+        assert_string_equal(due(h), "");
+        stands(h, "p", "ROLLED_BACK");
+    }
+}
+
 static void a_committed_saga_goes_back_with_the_one_around_it(void **state)
 {
     struct sm_harness *h = *state;
@@ -673,6 +707,7 @@ int main(void)
         T(tries_wait_for_children_too),
         T(nested_tries_vote_when_they_are_done),
         T(the_leaves_are_undone_first),
+        T(who_waited_for_children_is_called_from_then_on),
         T(a_committed_saga_goes_back_with_the_one_around_it),
         T(votes_below_a_committed_saga_wait_for_the_outermost),
         T(an_empty_saga_and_an_empty_child_go_back_at_once),
