@@ -24,6 +24,11 @@ static struct store_key timer_id(struct assent_bytes xid, uint32_t ordinal)
     return k;
 }
 
+bool branch_accepts(const struct branch_plan *plan, const struct report *r)
+{
+    return r->outcome == SM_OUTCOME_ONGOING && r->op == SM_OP_ACTION && plan->acknowledge_ms > 0;
+}
+
 void branch_accept(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
                    struct assent_bytes name, uint32_t acknowledge_ms, struct branch_progress *p)
 {

@@ -324,9 +324,11 @@ static int branch_report_one(struct apply *a, const struct report *r)
         if (p.attempts != r->attempt)
             return report_stale(a, "another attempt is due");
     }
-    bool changed = t.failures > 0 || r->outcome != SM_OUTCOME_SUCCESS;
-    t.failures = r->outcome == SM_OUTCOME_SUCCESS ? 0 : t.failures + (t.failures < UINT32_MAX);
-    if (r->outcome != SM_OUTCOME_SUCCESS) {
+    /* A call that was accepted did what it should; its outcome is still to come. */
+    bool well = r->outcome == SM_OUTCOME_SUCCESS || (!whole && branch_accepts(&plan, r));
+    bool changed = t.failures > 0 || !well;
+    t.failures = well ? 0 : t.failures + (t.failures < UINT32_MAX);
+    if (!well) {
         t.error = txn_shortened(r->error, TXN_ERROR_BYTES_MAX);
         call_event(a, xid, &t, r);
     }

@@ -470,7 +470,8 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
     struct assent_bytes name = r->branch; /* plan->name, not borrowed */
     uint8_t kept[TXN_ERROR_BYTES_MAX];
     assert(bytes_equal(name, plan->name));
-    if (outcome == SM_OUTCOME_SUCCESS) { /* the last error stays to be read */
+    bool accepted = branch_accepts(plan, r);
+    if (outcome == SM_OUTCOME_SUCCESS || accepted) { /* the last error stays to be read */
         error = p->error;
         if (error.size > 0)
             memcpy(kept, error.base, error.size);
@@ -483,7 +484,7 @@ void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32
         saga_step_succeeded(a, xid, t, ordinal, name, p, op);
     } else if (outcome == SM_OUTCOME_FAILURE && op == SM_OP_ACTION && t->saga.on_failure != SAGA_RETRY) {
         saga_step_failed(a, xid, t, ordinal, name, p, false);
-    } else if (outcome == SM_OUTCOME_ONGOING && op == SM_OP_ACTION && plan->acknowledge_ms > 0) {
+    } else if (accepted) {
         branch_accept(a, xid, t, ordinal, name, plan->acknowledge_ms, p);
     } else {
         branch_move(p, branch_doing(op));

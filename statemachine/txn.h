@@ -103,6 +103,7 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name);
 
 struct branch_plan;
 struct branch_progress;
+struct report;
 
 /* ---- transactions: txn.c ---- */
 
@@ -294,6 +295,8 @@ void saga_settle(struct apply *a, struct assent_bytes xid, struct txn *t);
 
 /* ---- asynchronous steps: acknowledge.c ---- */
 
+/* Does the report say that an asynchronous step was accepted? */
+bool branch_accepts(const struct branch_plan *plan, const struct report *r);
 /* The participant accepted the step's action: wait for what it says later.  Writes the progress. */
 void branch_accept(struct apply *a, struct assent_bytes xid, const struct txn *t, uint32_t i,
                    struct assent_bytes name, uint32_t acknowledge_ms, struct branch_progress *p);

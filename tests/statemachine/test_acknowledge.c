@@ -35,6 +35,8 @@ static void submit(struct sm_harness *h, const char *options)
     ok(h, COMMAND_SAGA_SUBMIT, args);
     report(h, "01", ACTION, ONGOING);
     assert_string_equal(branch_status(h, 0), "ACCEPTED");
+    assert_string_equal(sm_text(h, "branches.0.lastError"), ""); /* and nothing has failed */
+    assert_int_equal(sm_uint(h, "branches.0.attempts"), 1);
     assert_string_equal(due(h), ""); /* nobody is called while somebody works */
     sm_reincarnate(h);
 }
