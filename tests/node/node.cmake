@@ -12,6 +12,7 @@ target_compile_definitions(test_node_routes PRIVATE API_MANUAL="${CMAKE_SOURCE_D
 assent_test(test_node_request test_request.c LIBS node_harness)
 assent_test(test_node_stream test_stream.c LIBS node_harness)
 assent_test(test_node_wait test_wait.c participant.c LIBS node_harness)
+assent_test(test_node_business test_business.c participant.c LIBS node_harness)
 assent_test(test_node_alert test_alert.c participant.c LIBS node_harness)
 assent_test(test_node_http test_http.c LIBS node_harness)
 assent_test(test_node_rpc test_rpc.c LIBS node_harness)
