@@ -85,6 +85,8 @@ const struct route routes[] = {
     {"GET", "/topics/{topic}", ROUTE_QUERY, QUERY_TOPICS, "Who gets what is sent to a topic.", false},
     {"POST", "/transactions/{act}", ROUTE_COMMAND, COMMAND_TXN_ACT_MANY,
      "The same to a page of those a filter finds.", false},
+    {"GET", "/settings", ROUTE_QUERY, QUERY_SETTINGS, "What is set for the whole cluster.", false},
+    {"POST", "/settings", ROUTE_COMMAND, COMMAND_SETTINGS_PUT, "Set it, with who and why.", false},
     {"GET", "/audit", ROUTE_QUERY, QUERY_AUDIT, "What operators did.", false},
     {"POST", "/topics/{topic}", ROUTE_COMMAND, COMMAND_TOPIC_SUBSCRIBE, "Subscribe a URL to a topic.", false},
     {"POST", "/topics/{topic}/unsubscribe", ROUTE_COMMAND, COMMAND_TOPIC_UNSUBSCRIBE,

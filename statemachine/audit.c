@@ -4,12 +4,12 @@
 
 #include <stdio.h>
 
+#include "settings.h"
+
 #define LIST_LIMIT_DEFAULT 100u
 #define ROW_FORMAT         1
 #define AT_BYTES           12
-/* Of a command's reason; schema.c allows no longer one. */
-#define REASON_BYTES_MAX 1024
-#define ACT_BYTES_MAX    32
+#define ACT_BYTES_MAX      32
 
 /* Numbers are stored and never reused. */
 enum audit_key_kind { AUDIT_KEY_ROW = 1, AUDIT_KEY_NS = 2, AUDIT_KEY_TXN = 3 };
@@ -61,6 +61,11 @@ static struct store_key index_prefix(enum audit_key_kind kind, struct assent_byt
     return k;
 }
 
+static int64_t kept_us(struct store_txn *store)
+{
+    return (int64_t)settings_load(store).audit_retention_ms * 1000;
+}
+
 /* ---- writing */
 
 void audit_put(struct apply *a, const struct audit *e)
@@ -69,9 +74,9 @@ void audit_put(struct apply *a, const struct audit *e)
     struct at at = {a->position, a->audits++};
     struct assent_bytes ns = a->command != NULL ? a->command->session.ns : nothing;
     uint8_t room[64 + NAMESPACE_BYTES_MAX + STORED_XID_BYTES_MAX + 2 * ASSENT_NAME_BYTES_MAX + ACT_BYTES_MAX +
-                 REASON_BYTES_MAX];
+                 AUDIT_REASON_BYTES_MAX];
     struct row_writer w = {room, 0, sizeof(room)};
-    assert(e->act.size <= ACT_BYTES_MAX && e->reason.size <= REASON_BYTES_MAX);
+    assert(e->act.size <= ACT_BYTES_MAX && e->reason.size <= AUDIT_REASON_BYTES_MAX);
     row_put_u8(&w, ROW_FORMAT);
     row_put_u64(&w, (uint64_t)a->now_us);
     row_put_u8(&w, (uint8_t)e->before);
@@ -85,7 +90,7 @@ void audit_put(struct apply *a, const struct audit *e)
     row_put_bytes(&w, e->branch);
     row_put_bytes(&w, e->reason);
     if (store_count(a->txn, STORE_AUDIT) == 0) /* the oldest row's time is the timer's */
-        timer_set(a->txn, a->now_us + AUDIT_RETENTION_US, TIMER_AUDIT, nothing);
+        timer_set(a->txn, a->now_us + kept_us(a->txn), TIMER_AUDIT, nothing);
     struct store_key k = row_key(at);
     store_put(a->txn, STORE_AUDIT, key_bytes(&k), row_written(&w));
     if (e->xid.size > 0) {
@@ -148,13 +153,19 @@ void audit_expire(struct apply *a, struct assent_bytes id)
     struct row r;
     (void)id;
     for (uint32_t i = 0; oldest(a->txn, &at, &r); i++) {
-        int64_t due_us = r.time_us + AUDIT_RETENTION_US;
+        int64_t due_us = r.time_us + kept_us(a->txn);
         if (due_us > a->now_us || i == AUDIT_REMOVE_ROWS) {
             timer_set(a->txn, due_us > a->now_us ? due_us : a->now_us + 1000, TIMER_AUDIT, nothing);
             return;
         }
         row_remove(a, at, &r);
     }
+}
+
+void audit_look(struct apply *a)
+{
+    static const struct assent_bytes nothing = {NULL, 0};
+    timer_set(a->txn, a->now_us + 1, TIMER_AUDIT, nothing);
 }
 
 /* ---- reading: index rows from the newest to the oldest */
@@ -280,23 +291,23 @@ int query_audit(struct apply *a)
 
 /* ---- of one transaction */
 
-static void milestone(struct codec_writer *out, const char *event, int64_t time_us)
-{
-    codec_map(out, 2);
-    codec_pair_int(out, "timeUs", time_us);
-    codec_pair_cstr(out, "event", event);
-}
-
-static void act(struct codec_writer *out, const struct row *r)
+static void happened(struct codec_writer *out, const struct row *r)
 {
     codec_map(out, 7);
     codec_pair_int(out, "timeUs", r->time_us);
     codec_pair_text(out, "event", r->act);
     codec_pair_text(out, "by", r->by);
-    codec_pair_text(out, "reason", r->reason);
     codec_pair_text(out, "branch", r->branch);
     codec_pair_cstr(out, "before", status_or_none(r->before));
     codec_pair_cstr(out, "after", status_or_none(r->after));
+    codec_pair_text(out, "reason", r->reason);
+}
+
+/* In the shape of an act, so that one table holds both. */
+static void milestone(struct codec_writer *out, const char *event, int64_t time_us)
+{
+    struct row r = {.time_us = time_us, .act = bytes_of(event)};
+    happened(out, &r);
 }
 
 void audit_timeline(struct apply *a, struct assent_bytes xid, const struct txn *t)
@@ -328,7 +339,7 @@ void audit_timeline(struct apply *a, struct assent_bytes xid, const struct txn *
             r = row_decode(value);
             if (r.time_us > until)
                 break;
-            act(a->out, &r);
+            happened(a->out, &r);
         }
         if (k < 3)
             milestone(a->out, head[k].event, until);

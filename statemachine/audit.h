@@ -4,16 +4,16 @@
  *   ROW  at          -> time, statuses, xid, and who did what, to which branch, and why
  *   NS   ns 0 at     -> nothing: rows of a namespace
  *   TXN  xid 0 at    -> nothing: rows of a transaction
- * Rows outlive their transaction; after AUDIT_RETENTION_US a timer removes them, a few at a time. */
+ * Rows outlive their transaction; after the time of settings.h a timer removes them, a few at a time. */
 #ifndef STATEMACHINE_AUDIT_H
 #define STATEMACHINE_AUDIT_H
 
 #include "txn.h"
 
-#define AUDIT_RETENTION_US  (90ll * 24 * 3600 * 1000000)
-#define AUDIT_REMOVE_ROWS   256 /* removed by one firing of the timer */
-#define AUDIT_TIMELINE_ROWS 50  /* shown with a transaction: the newest ones */
-#define AUDIT_BY_CLUSTER    ""  /* nobody: the rules did it */
+#define AUDIT_REASON_BYTES_MAX 1024 /* schema.c allows no longer one */
+#define AUDIT_REMOVE_ROWS      256  /* removed by one firing of the timer */
+#define AUDIT_TIMELINE_ROWS    50   /* shown with a transaction: the newest ones */
+#define AUDIT_BY_CLUSTER       ""   /* nobody: the rules did it */
 
 struct audit {
     struct assent_bytes by, act, reason;
@@ -22,6 +22,8 @@ struct audit {
 };
 /* Put it on record; borrows until return. */
 void audit_put(struct apply *a, const struct audit *entry);
+/* The time rows are kept has changed: look which have had theirs. */
+void audit_look(struct apply *a);
 /* The pair "timeline": what happened to a transaction, the oldest first. */
 void audit_timeline(struct apply *a, struct assent_bytes xid, const struct txn *t);
 

@@ -54,7 +54,8 @@ enum command_type {
     COMMAND_BUSINESS_PUT = 70,
     COMMAND_BUSINESS_REMOVE = 71,
     COMMAND_BUSINESS_EXECUTE = 72, /* begin what the catalogue says a business type is */
-    COMMAND_NR = 73
+    COMMAND_SETTINGS_PUT = 73,     /* of the whole cluster */
+    COMMAND_NR = 74
 };
 
 enum query_type {
@@ -81,7 +82,8 @@ enum query_type {
     QUERY_TOPICS = 66,     /* one topic or a page of them */
     QUERY_BUSINESS = 67,   /* one business type or a page of them */
     QUERY_STATISTICS = 68, /* totals, rates and times by business type and mode */
-    QUERY_NR = 69
+    QUERY_SETTINGS = 69,
+    QUERY_NR = 70
 };
 
 enum field_kind {
@@ -244,6 +246,12 @@ enum { BRANCH_REPORTS_REPORTS };
 enum { TXN_ACT_XID, TXN_ACT_ACT, TXN_ACT_BY, TXN_ACT_REASON, TXN_ACT_BRANCH };
 /* From number TXN_ACT_MANY_FILTER on as QUERY_TXN_LIST. */
 enum { TXN_ACT_MANY_ACT, TXN_ACT_MANY_BY, TXN_ACT_MANY_REASON, TXN_ACT_MANY_FILTER };
+enum {
+    SETTINGS_PUT_BY,
+    SETTINGS_PUT_REASON,
+    SETTINGS_PUT_RETENTION_MS,
+    SETTINGS_PUT_AUDIT_RETENTION_MS
+};
 enum { TOPIC_TOPIC, TOPIC_URL, TOPIC_REMARK };
 /* What a business type is: the fields of the mode's own command that do not differ from one execution to the
  * next. */

@@ -321,6 +321,13 @@ static const struct field txn_act_many_fields[] = {
     FILTER_FIELDS(TXN_ACT_MANY_FILTER),
     END,
 };
+static const struct field settings_put_fields[] = {
+    [SETTINGS_PUT_BY] = NAME("by", REQ),
+    [SETTINGS_PUT_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
+    [SETTINGS_PUT_RETENTION_MS] = UINT("retentionMs", 0, TIME_MS_MAX),
+    [SETTINGS_PUT_AUDIT_RETENTION_MS] = UINT("auditRetentionMs", 0, 10 * TIME_MS_MAX),
+    END,
+};
 static const struct field topic_subscribe_fields[] = {
     [TOPIC_TOPIC] = SCOPED("topic", REQ),
     [TOPIC_URL] = TEXT("url", REQ, ASSENT_URL_BYTES_MAX),
@@ -462,6 +469,7 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_BUSINESS_PUT] = {"business_put", business_put_fields, false},
     [COMMAND_BUSINESS_REMOVE] = {"business_remove", business_remove_fields, false},
     [COMMAND_BUSINESS_EXECUTE] = {"business_execute", business_execute_fields, false},
+    [COMMAND_SETTINGS_PUT] = {"settings_put", settings_put_fields, false},
     [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
     [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };
@@ -589,6 +597,7 @@ static const struct schema queries[QUERY_NR] = {
     [QUERY_FREEZE_TXN] = {"freeze_txn", query_freeze_txn_fields, false},
     [QUERY_FREEZE_LIST] = {"freeze_list", query_freeze_list_fields, false},
     [QUERY_AUDIT] = {"audit", query_audit_fields, false},
+    [QUERY_SETTINGS] = {"settings", no_fields, false},
 };
 
 const struct schema *command_schema(uint32_t type)

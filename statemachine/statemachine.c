@@ -81,6 +81,7 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_WORKFLOW_END] = workflow_end,
     [COMMAND_TXN_ACT] = txn_act,
     [COMMAND_TXN_ACT_MANY] = txn_act_many,
+    [COMMAND_SETTINGS_PUT] = settings_put,
     [COMMAND_TOPIC_SUBSCRIBE] = topic_subscribe,
     [COMMAND_TOPIC_UNSUBSCRIBE] = topic_unsubscribe,
     [COMMAND_TOPIC_REMOVE] = topic_remove,
@@ -115,6 +116,7 @@ static const query_fn queries[QUERY_NR] = {
     [QUERY_FREEZE_TXN] = query_freeze_txn,
     [QUERY_FREEZE_LIST] = query_freeze_list,
     [QUERY_AUDIT] = query_audit,
+    [QUERY_SETTINGS] = query_settings,
 };
 
 static const timer_fn timers[TIMER_KIND_NR] = {

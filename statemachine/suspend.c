@@ -11,6 +11,7 @@
  * A decision keeps its token: participants see the same one before and after.  What was not decided gets a
  * new one, larger than that of any call made before. */
 #include "audit.h"
+#include "settings.h"
 
 enum txn_status txn_stands(const struct txn *t)
 {
@@ -103,7 +104,7 @@ void txn_stop(struct apply *a, struct assent_bytes xid, struct txn *t)
         t->token = a->position;
     txn_move(t, TXN_STOPPED);
     t->finished_us = a->now_us;
-    timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, xid);
+    timer_set(a->txn, a->now_us + retention_us(a->txn), TIMER_RETENTION, xid);
     txn_save(a, xid, t);
 }
 

@@ -8,6 +8,7 @@
 
 #include "freeze.h"
 #include "nest.h"
+#include "settings.h"
 #include "planted.h"
 
 #define BIT(n) (1u << (n))
@@ -171,7 +172,7 @@ void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t)
     assert(t->pending == 0);
     txn_move(t, t->status == TXN_ROLLING_BACK ? TXN_ROLLED_BACK : TXN_COMMITTED);
     t->finished_us = a->now_us;
-    timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, xid);
+    timer_set(a->txn, a->now_us + retention_us(a->txn), TIMER_RETENTION, xid);
 }
 
 void txn_decide(struct apply *a, struct assent_bytes xid, struct txn *t, enum txn_status to)
@@ -367,11 +368,15 @@ void txn_retention(struct apply *a, struct assent_bytes id)
     key_init(&xid);
     key_tail(&xid, id);
     struct txn t;
-    if (!txn_load(a->txn, key_bytes(&xid), &t) || !txn_ended(t.status) ||
-        a->now_us < t.finished_us + TXN_RETENTION_US)
+    if (!txn_load(a->txn, key_bytes(&xid), &t) || !txn_ended(t.status))
         return; /* a nested saga turned back after its end: another end has another timer */
+    int64_t kept_us = retention_us(a->txn), due_us = t.finished_us + kept_us;
+    if (due_us > a->now_us) { /* it ended once more, or what has ended is kept longer now */
+        timer_set(a->txn, due_us, TIMER_RETENTION, key_bytes(&xid));
+        return;
+    }
     if (nest_kept(a->txn, &t)) {
-        timer_set(a->txn, a->now_us + TXN_RETENTION_US, TIMER_RETENTION, key_bytes(&xid));
+        timer_set(a->txn, a->now_us + kept_us, TIMER_RETENTION, key_bytes(&xid));
         return;
     }
     if (!branch_remove_some(a->txn, key_bytes(&xid), TXN_REMOVE_ROWS)) {

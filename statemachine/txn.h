@@ -95,7 +95,6 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name);
 #define TXN_RETRY_BASE_MS_DEFAULT 100u
 #define TXN_RETRY_CAP_MS_DEFAULT  30000u
 #define TXN_RETRY_MS_MAX          (24ull * 3600 * 1000) /* a call is retried at least once a day */
-#define TXN_RETENTION_US          (7ll * 24 * 3600 * 1000000)
 #define TXN_REASON_BYTES_MAX      256 /* why it was rolled back */
 #define TXN_ERROR_BYTES_MAX       256 /* why the last call failed */
 #define TXN_TRACE_BYTES_MAX       256 /* W3C traceparent has 55 */

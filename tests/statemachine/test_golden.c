@@ -95,6 +95,7 @@ static const struct {
     {COMMAND_TXN_ACT_MANY, "{'act':'retry','by':'ann','reason':'r','status':'SUSPENDED','mode':'SAGA',"
                            "'businessType':'bt','after':'1.x','limit':10,'businessKey':'bk','order':'oldest',"
                            "'fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
+    {COMMAND_SETTINGS_PUT, "{'by':'ann','reason':'r','retentionMs':86400000,'auditRetentionMs':864000000}"},
     {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','remark':'r'}"},
     {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
     {COMMAND_TOPIC_REMOVE, "{'topic':'t'}"},
@@ -144,6 +145,7 @@ static const struct {
     {QUERY_FREEZE_TXN, "{'xid':'x','after':'a','limit':3}"},
     {QUERY_FREEZE_LIST, "{'prefix':'account:','after':'a','limit':3}"},
     {QUERY_AUDIT, "{'xid':'x','after':'1.0','limit':3}"},
+    {QUERY_SETTINGS, "{}"},
 };
 
 static char *golden; /* the file */
