@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -389,6 +390,82 @@ static void an_unknown_transaction_is_unknown_on_every_node_also_while_nobody_le
     passed = true;
 }
 
+/* Asks for new transactions and decides them, at one node, until it is told to stop. */
+struct asker {
+    pthread_t thread;
+    const struct cluster_node *node;
+    atomic_bool *stop;
+    atomic_uint answered; /* decided */
+    char wrong[160];      /* the first answer that is none of 200, 503, 504 */
+};
+
+/* 200: true; the node is down or has no leader: again.  A lost answer of begin may have happened: the same
+ * xid and content get the same answer. */
+static bool ask_until_answered(struct asker *a, const char *path, json_t *body)
+{
+    bool done = false;
+    while (!done && a->wrong[0] == 0 && !atomic_load(a->stop)) {
+        struct http_answer answer;
+        cluster_ask(a->node, "POST", path, NULL, body, 20000, &answer);
+        done = answer.status == 200;
+        if (!done && answer.status != 0 && answer.status != 503 && answer.status != 504)
+            snprintf(a->wrong, sizeof(a->wrong), "%s: HTTP %d %s", path, answer.status,
+                     text(json_object_get(answer.body, "error"), "code"));
+        http_answer_clear(&answer);
+        if (!done)
+            sleep_ms(5);
+    }
+    json_decref(body);
+    return done;
+}
+
+static void *keep_asking(void *data)
+{
+    struct asker *a = data;
+    char xid[64];
+    for (uint32_t i = 0; !atomic_load(a->stop) && a->wrong[0] == 0; i++) {
+        snprintf(xid, sizeof(xid), "elected-%u-%u", a->node->id, i);
+        if (ask_until_answered(a, "/transaction/begin",
+                               json_pack("{s:s, s:i}", "xid", xid, "timeoutMs", 0)) &&
+            ask_until_answered(a, "/transaction/commit", json_pack("{s:s}", "xid", xid)))
+            atomic_fetch_add(&a->answered, 1);
+    }
+    return NULL;
+}
+
+static void no_election_makes_a_conflict(void **state)
+{
+    struct asker askers[3] = {0};
+    atomic_bool stop = false;
+    (void)state;
+    passed = false;
+    for (uint32_t i = 0; i < 3; i++) {
+        askers[i].node = &c.nodes[i];
+        askers[i].stop = &stop;
+        assert_int_equal(pthread_create(&askers[i].thread, NULL, keep_asking, &askers[i]), 0);
+    }
+    for (int kills = 0; kills < 3; kills++) {
+        struct cluster_node *leader = cluster_leader(&c);
+        assert_non_null(leader);
+        cluster_kill(leader);
+        struct asker *other = &askers[leader->id % 3];
+        uint32_t more = atomic_load(&other->answered) + 10;
+        int64_t until = monotonic_ms() + CLUSTER_PATIENCE_MS;
+        while (atomic_load(&other->answered) < more && other->wrong[0] == 0 && monotonic_ms() < until)
+            sleep_ms(5);
+        cluster_start(&c, leader);
+    }
+    atomic_store(&stop, true);
+    for (uint32_t i = 0; i < 3; i++)
+        pthread_join(askers[i].thread, NULL);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_string_equal(askers[i].wrong, "");
+        assert_true(atomic_load(&askers[i].answered) >= 10);
+    }
+    assert_true(cluster_agrees(&c));
+    passed = true;
+}
+
 /* ---- participants nobody should have ---- */
 
 static void commit_at(const char *xid, const char *at)
@@ -506,6 +583,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_branches_survive_a_leader_and_one_more_is_refused),
         cmocka_unit_test(a_plan_that_cannot_be_walked_is_refused),
         cmocka_unit_test(an_unknown_transaction_is_unknown_on_every_node_also_while_nobody_leads),
+        cmocka_unit_test(no_election_makes_a_conflict),
         cmocka_unit_test(a_participant_that_fails_every_other_call_is_called_until_it_has_done_all),
         cmocka_unit_test(rude_participants_hold_up_themselves_alone),
     };

@@ -104,6 +104,10 @@ static const char *url;
     {                                                                                                        \
         "/transaction/commit", "{'xid':'$X" suffix "'}", NULL                                                \
     }
+#define ACT(act, more, wait)                                                                                 \
+    {                                                                                                        \
+        "/transaction/$X/" act, "{'by':'ann','reason':'looked'" more "}", wait                               \
+    }
 #define BRANCH(name) "{'branch':'" name "','confirmUrl':'$U','cancelUrl':'$U'}"
 #define BEGIN(mode, more)                                                                                    \
     {                                                                                                        \
@@ -388,6 +392,29 @@ static const struct transcript transcripts[] = {
      .positions = "SP",
      .child = "@-c:ROLLED_BACK",
      .order = "01 action, 02 action, 02 compensate, 01 compensate, p cancel"},
+    {.name = "operator-skips",
+     .asks = {SAGA("", STEP "," STEP "," STEP), ACT("skip", ",'branch':'02'", "@02=EXECUTING")},
+     .rules = {{.call = "02 action", .status = 500}},
+     .points = {"03 action"},
+     .end = "COMMITTED",
+     .positions = "PS PS PS",
+     .order = "01 action, 03 action"},
+    {.name = "operator-turns-back",
+     .asks = {SAGA("", STEP "," STEP), ACT("pause", "", "@02=EXECUTING")},
+     .rules = {{.call = "02 action", .status = 500}},
+     .points = {"@SUSPENDED"},
+     .then = {ACT("back", "", NULL)},
+     .end = "ROLLED_BACK",
+     .positions = "SS SP",
+     .order = "01 action, 02 compensate, 01 compensate"},
+    {.name = "operator-gives-up",
+     .asks = {SAGA("", STEP "," STEP)},
+     .rules = {{.call = "02 action", .status = 500}},
+     .points = {"02 action"},
+     .then = {ACT("force", "", NULL)},
+     .end = "STOPPED",
+     .positions = "PS EXECUTING", /* nobody knows */
+     .order = "01 action"},
 };
 
 /* ---- asking ---- */
@@ -453,7 +480,7 @@ static void wait_state(const char *xid, const char *state)
 
 static void ask(const struct ask *asks, const char *xid)
 {
-    char path[160], body[4096];
+    char path[512], body[4096];
     for (uint32_t i = 0; i < ASKS_MAX && asks[i].path != NULL; i++) {
         if (asks[i].wait != NULL)
             wait_state(xid, asks[i].wait);
