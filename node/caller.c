@@ -121,7 +121,10 @@ static void call_done(struct caller_call *call, CURLcode result)
     char error[CALLER_ERROR_BYTES_MAX] = "";
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     bool cut = result == CURLE_WRITE_ERROR && call->total > CALLER_BODY_MAX; /* by us: the status had come */
-    if (result != CURLE_OK && !cut) {
+    if (call->head > CALLER_HEAD_MAX) {
+        snprintf(error, sizeof(error), "the head of the answer is larger than %d bytes", CALLER_HEAD_MAX);
+        status = 0;
+    } else if (result != CURLE_OK && !cut) {
         const char *text = call->message[0] != 0 ? call->message : curl_easy_strerror(result);
         describe(error, sizeof(error), "", text, strlen(text));
         status = 0;
@@ -318,6 +321,11 @@ static size_t on_head(char *line, size_t size, size_t n, void *user)
 {
     struct caller_call *call = user;
     size_t bytes = size * n;
+    if (bytes > CALLER_HEAD_MAX - call->head) {
+        call->head = CALLER_HEAD_MAX + 1;
+        return 0; /* libcurl would keep them all */
+    }
+    call->head += (uint32_t)bytes;
     const char *code = bytes > 5 && memcmp(line, "HTTP/", 5) == 0 ? memchr(line, ' ', bytes) : NULL;
     if (code != NULL && call->redirects == CALLER_REDIRECTS_SAME) {
         size_t left = bytes - (size_t)(code - line);

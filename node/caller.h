@@ -16,6 +16,7 @@
 #define CALLER_ERROR_BYTES_MAX 256
 #define CALLER_BODY_KEPT       512           /* bytes of an answer that are kept for the error text */
 #define CALLER_BODY_MAX        (1024 * 1024) /* bytes of an answer after which the call is cut off */
+#define CALLER_HEAD_MAX        (64 * 1024)   /* bytes of all status lines and headers after which it fails */
 /* Longest URL: a branch's, and what a style appends to it. */
 #define CALLER_URL_BYTES_MAX (ASSENT_URL_BYTES_MAX + 2048)
 #define CALLER_HEADERS_MAX   160 /* of one call: 64 of the branch, 64 of the transaction, our own */
@@ -67,6 +68,7 @@ struct caller_call {
     uint32_t seam_size; /* the last bytes of the answer seen, to find words across pieces */
     char seam[2 * CALLER_WORD_BYTES_MAX];
     uint32_t kept;     /* bytes in `body` */
+    uint32_t head;     /* bytes of heads seen */
     uint64_t total;    /* bytes of the answer seen */
     char message[256]; /* libcurl's own words */
     char body[CALLER_BODY_KEPT];

@@ -411,6 +411,11 @@ static int open_executor(struct node *node, char *err, size_t err_size)
         signature_close(config.keys);
         return ASSENT_INVALID;
     }
+    if (c->simulate.n > 0)
+        log_write(&node->logger, LOG_WARNING, "faults_will_be_simulated", "rules=%u seed=%llu", c->simulate.n,
+                  (unsigned long long)c->simulate_seed);
+    if (c->branch_insecure)
+        log_write(&node->logger, LOG_WARNING, "branch_certificates_not_verified", "%s", "");
     return executor_open(&node->executor, &config);
 }
 

@@ -2,6 +2,7 @@
 #include "participant.h"
 
 #include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -186,6 +187,14 @@ static void act(struct link *l, const char *path, size_t path_size)
         memset(body, 'x', sizeof(body));
         send_text(l, "HTTP/1.1 200 OK\r\n\r\n", 19, false, false);
         send_text(l, body, sizeof(body), true, false);
+    } else if (IS("/heads")) {
+        char line[] = "X-More: more and more and more and more and more and more and more\r\n";
+        send_text(l, "HTTP/1.1 200 OK\r\n", 17, false, false);
+        send_text(l, line, sizeof(line) - 1, true, false);
+    } else if ((rest = below(path, "/away/")) != NULL) {
+        char header[80];
+        snprintf(header, sizeof(header), "Location: http://127.0.0.1:%lu/ok\r\n", strtoul(rest, NULL, 10));
+        answer(l, "308 Permanent Redirect", header, "");
     } else if (IS("/gzip")) {
         answer_bytes(l, "Content-Encoding: gzip\r\n", packed, sizeof(packed));
     } else if (IS("/bomb")) {
@@ -287,6 +296,7 @@ void participant_open(struct participant *p, uv_loop_t *loop)
     struct sockaddr_in address;
     int size = sizeof(address);
     *p = (struct participant){.loop = loop};
+    signal(SIGPIPE, SIG_IGN); /* callers hang up on who talks too much */
     uv_ip4_addr("127.0.0.1", 0, &address);
     p->server.data = p;
     int rv = uv_tcp_init(loop, &p->server);

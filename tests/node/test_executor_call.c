@@ -224,6 +224,33 @@ static void a_call_that_cannot_be_made_fails_with_a_reason(void **state)
     assert_int_equal(w->p.requests, 0);
 }
 
+static void a_head_without_end_is_cut_off(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){.breaker_failures = 1});
+    confirm(w, "t", SM_STYLE_NATIVE, "/heads", "");
+    until(w, w->failures == 1);
+    assert_string_equal(w->error, "the head of the answer is larger than 65536 bytes");
+    assert_int_equal(world_metrics(w).breaker_opened, 0);
+}
+
+static void credentials_do_not_follow_a_redirect_elsewhere(void **state)
+{
+    struct world *w = *state;
+    char path[40];
+    world_executor(w, (struct executor_config){0});
+    snprintf(path, sizeof(path), "/away/%u", w->q.port);
+    confirm(w, "t", SM_STYLE_NATIVE, path,
+            ",'headers':{'Authorization':'Bearer x','Cookie':'c','X-Own':'1'}");
+    until(w, world_stands(w, "t", "COMMITTED"));
+    assert_non_null(strstr(w->p.last, "\r\nAuthorization: Bearer x\r\n"));
+    assert_memory_equal(w->q.last, "POST /ok HTTP/1.1\r\n", 19);
+    assert_non_null(strstr(w->q.last, "\r\nX-Own: 1\r\n"));
+    assert_non_null(strstr(w->q.last, "\r\n\r\n{\"n\":1}"));
+    assert_null(strstr(w->q.last, "Bearer"));
+    assert_null(strstr(w->q.last, "Cookie"));
+}
+
 /* The words are found where two pieces meet, and an answer that only drips ends at the time limit. */
 static void pieces_of_an_answer(void **state)
 {
@@ -340,6 +367,8 @@ int main(void)
         T(a_namespace_travels_beside_the_xid),
         T(json_rpc_codes_decide),
         T(a_call_that_cannot_be_made_fails_with_a_reason),
+        T(a_head_without_end_is_cut_off),
+        T(credentials_do_not_follow_a_redirect_elsewhere),
         T(pieces_of_an_answer),
         T(the_time_limit_of_dtm_is_three_seconds),
         T(a_cancel_waits_for_the_call_of_its_try),
