@@ -21,17 +21,30 @@
 /* An answer is wanted before the request's own time is over. */
 #define LOOK_EARLY_MS 500
 
+static void on_event(void *data, const struct sm_event *event)
+{
+    dtm_metrics_event(data, event);
+#ifdef ASSENT_TEST_HOOKS
+    dtm_rounds_event(((struct dtm *)data)->rounds, event);
+#endif
+}
+
 void dtm_init(struct dtm *dtm, struct node *node)
 {
     dtm->node = node;
     dtm->metrics = dtm_metrics_open();
-    dtm_waits_init(&dtm->waits, &node->events, dtm_metrics_event, dtm);
+    dtm->rounds = NULL;
+#ifdef ASSENT_TEST_HOOKS
+    dtm->rounds = dtm_rounds_open();
+#endif
+    dtm_waits_init(&dtm->waits, &node->events, on_event, dtm);
 }
 
 void dtm_close(struct dtm *dtm)
 {
     dtm_waits_close(&dtm->waits, &dtm->node->events);
     dtm_metrics_close(dtm->metrics);
+    free(dtm->rounds);
 }
 
 static struct assent_bytes text_of(const struct codec_node *data, const char *key)
@@ -59,6 +72,9 @@ static void closed(struct request *r)
     dtm_wait_stop(&call->dtm->waits, &call->wait);
     dtm_txn_close(&call->txn);
     dtm_branch_close(&call->branch);
+#ifdef ASSENT_TEST_HOOKS
+    dtm_hook_close(call);
+#endif
     json_decref(call->rpc_id);
     free(call);
     r->door = NULL;
@@ -364,6 +380,10 @@ static enum request_next ended(struct request *r, int code, const struct codec_n
                                struct assent_bytes detail)
 {
     struct dtm_call *call = r->door;
+#ifdef ASSENT_TEST_HOOKS
+    if (call->op == DTM_TEST_POLL)
+        return dtm_poll_ended(r, code, data, detail);
+#endif
     if (code != ASSENT_OK)
         return failed(r, code, detail);
     switch (call->stage) {

@@ -15,6 +15,7 @@ struct dtm {
     struct node *node;
     struct dtm_waits waits;
     struct dtm_metrics *metrics; /* owned */
+    struct dtm_rounds *rounds;   /* owned; NULL but in test builds */
 };
 void dtm_init(struct dtm *dtm, struct node *node);
 void dtm_close(struct dtm *dtm);

@@ -41,6 +41,7 @@ struct dtm_call {
     uint64_t limit; /* of listings and bulk acts */
     char topic[ASSENT_NAME_BYTES_MAX + 1];
     char why[DTM_WHY_MAX];
+    struct dtm_hook *hook; /* of a poll of the test suite; else NULL */
 };
 
 struct assent_bytes dtm_gid(const struct dtm_call *call);
@@ -107,6 +108,16 @@ json_t *dtm_view_topics(const struct codec_node *data);
 bool dtm_rpc_read(struct request *r, struct assent_bytes body, json_t **root, json_t **params);
 /* The reply's envelope around `result` (taken; NULL: null) or an error. */
 void dtm_rpc_answer(struct request *r, json_t *result, int code, const char *message);
+
+/* ---- dtm_hooks.c, in test builds only (ASSENT_TEST_HOOKS) ---- */
+
+struct dtm_rounds *dtm_rounds_open(void);
+void dtm_rounds_event(struct dtm_rounds *rounds, const struct sm_event *event);
+enum request_next dtm_rounds_read(struct request *r);
+enum request_next dtm_poll_read(struct request *r, uint64_t now_s, uint64_t cron_s);
+enum request_next dtm_poll_ended(struct request *r, int code, const struct codec_node *data,
+                                 struct assent_bytes detail);
+void dtm_hook_close(struct dtm_call *call);
 
 /* ---- dtm_metrics.c ---- */
 

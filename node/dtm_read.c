@@ -218,6 +218,10 @@ static enum request_next read_query(struct request *r, struct assent_bytes query
     if (call->txn.gid_size > sizeof call->txn.gid)
         return dtm_answer_json(r, json_pack("{s[]sn}", "branches", "transaction"));
     memcpy(call->txn.gid, gid, call->txn.gid_size);
+#ifdef ASSENT_TEST_HOOKS
+    if (call->op == DTM_TEST_ROUNDS)
+        return dtm_rounds_read(r);
+#endif
     return dtm_ask_stage(r, QUERY_TXN, DTM_STAGE_FIRST);
 }
 
@@ -374,6 +378,17 @@ static enum request_next read_reset(struct request *r, struct assent_bytes query
     return dtm_step(r, ROUTE_COMMAND);
 }
 
+#ifdef ASSENT_TEST_HOOKS
+static enum request_next read_poll(struct request *r, struct assent_bytes query)
+{
+    uint64_t now_s, cron_s;
+    if (!parameter_uint(query, "nowForward", 0, &now_s) ||
+        !parameter_uint(query, "cronForward", 180, &cron_s) || now_s > 1u << 20 || cron_s > 1u << 20)
+        return dtm_refuse(r, "nowForward and cronForward are whole numbers of seconds");
+    return dtm_poll_read(r, now_s, cron_s);
+}
+#endif
+
 /* ---- which call it is ---- */
 
 static enum request_next redirect(struct request *r, struct assent_bytes path, struct assent_bytes query,
@@ -433,6 +448,12 @@ static enum request_next lead(struct request *r, const struct request_input *inp
         return metrics_page_of(r);
     case DTM_JSON_RPC:
         return read_rpc(r, input);
+#ifdef ASSENT_TEST_HOOKS
+    case DTM_TEST_POLL:
+        return read_poll(r, query);
+    case DTM_TEST_ROUNDS:
+        return read_query(r, query);
+#endif
     default:
         return dtm_answer_text(r, 404, "404 page not found");
     }

@@ -35,6 +35,10 @@ static const struct row {
     {NULL, "/api/ping", DTM_PING},
     {"GET", "/api/metrics", DTM_METRICS},
     {"POST", "/api/json-rpc", DTM_JSON_RPC},
+#ifdef ASSENT_TEST_HOOKS
+    {"POST", BASE "/testPoll", DTM_TEST_POLL},
+    {"GET", BASE "/testRounds", DTM_TEST_ROUNDS},
+#endif
 };
 
 static const char *const names[DTM_OP_NR] = {
@@ -58,6 +62,8 @@ static const char *const names[DTM_OP_NR] = {
     [DTM_PING] = "ping",
     [DTM_METRICS] = "metrics",
     [DTM_JSON_RPC] = "json-rpc",
+    [DTM_TEST_POLL] = "testpoll",
+    [DTM_TEST_ROUNDS] = "testrounds",
     [DTM_NOWHERE] = "none",
 };
 
