@@ -57,11 +57,12 @@ static void put_alert(struct text *out, const struct sm_event *e, const char *al
     text_cstr(out, "{\"gid\":");
     json_quote(out, xid);
     text_printf(out, ",\"status\":\"%s\"", dtm_status(e));
-    put(out, "branch", e->branch);
+    put(out, "branch", e->url.size > 0 ? e->url : e->branch);
     put(out, "error", call ? e->detail : e->error);
     text_printf(out, ",\"retry_count\":%u,\"alert\":\"%s\",\"eventId\":\"%s\"", call ? e->failures : 0, alert,
                 id);
     put(out, "namespace", ns);
+    put(out, "branchName", e->branch);
     put(out, "mode", mode);
     put(out, "businessType", e->business_type);
     put(out, "reason", call ? (struct assent_bytes){NULL, 0} : e->detail);

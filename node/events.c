@@ -106,7 +106,7 @@ void events_record(void *events, const struct sm_event *event)
 {
     struct events *es = events;
     size_t texts = event->xid.size + event->business_type.size + event->branch.size + event->detail.size +
-                   event->error.size;
+                   event->url.size + event->error.size;
     struct event_record *r = malloc(sizeof *r + texts);
     if (r == NULL)
         abort();
@@ -117,6 +117,7 @@ void events_record(void *events, const struct sm_event *event)
     keep_text(r, &at, &r->event.business_type);
     keep_text(r, &at, &r->event.branch);
     keep_text(r, &at, &r->event.detail);
+    keep_text(r, &at, &r->event.url);
     keep_text(r, &at, &r->event.error);
     assert(at == texts && r->size <= EVENTS_BYTES_MAX);
     assert(event_id_compare(event_id_of(event), es->floor) > 0);

@@ -252,7 +252,8 @@ static int report_stale(struct apply *a, const char *what)
     return refuse(a, ASSENT_REPORT_STALE, "%s", what);
 }
 
-static void call_event(struct apply *a, struct assent_bytes xid, const struct txn *t, const struct report *r)
+static void call_event(struct apply *a, struct assent_bytes xid, const struct txn *t, const struct report *r,
+                       struct assent_bytes url)
 {
     struct sm_event event = {
         .kind = SM_EVENT_CALL,
@@ -265,6 +266,7 @@ static void call_event(struct apply *a, struct assent_bytes xid, const struct tx
         .attempts = r->attempt + 1,
         .failures = t->failures,
         .detail = r->error,
+        .url = url,
     };
     apply_event(a, &event);
 }
@@ -330,7 +332,7 @@ static int branch_report_one(struct apply *a, const struct report *r)
     t.failures = well ? 0 : t.failures + (t.failures < UINT32_MAX);
     if (!well) {
         t.error = txn_shortened(r->error, TXN_ERROR_BYTES_MAX);
-        call_event(a, xid, &t, r);
+        call_event(a, xid, &t, r, whole ? (struct assent_bytes){NULL, 0} : plan.url[r->op]);
     }
     if (whole)
         return whole_report(a, xid, &t, r);

@@ -85,10 +85,12 @@ static void the_third_failure_in_a_row_is_the_first_alert(void **state)
     until(&al->sent, 1);
     assert_has(hook.last, "POST /ok");
     assert_has(hook.last, "Content-Type: application/json");
-    assert_has(hook.last, "{\"gid\":\"x\",\"status\":\"submitted\",\"branch\":\"b\",\"error\":\"");
+    assert_has(hook.last, "{\"gid\":\"x\",\"status\":\"submitted\",\"branch\":\"http://127.0.0.1:");
+    assert_has(hook.last, "/fail\",\"error\":\"");
     assert_has(hook.last, "no stock");
     assert_has(hook.last, "\"retry_count\":3,\"alert\":\"failing\"");
-    assert_has(hook.last, "\"namespace\":\"team\",\"mode\":\"TCC\",\"businessType\":\"pay\"");
+    assert_has(hook.last,
+               "\"namespace\":\"team\",\"branchName\":\"b\",\"mode\":\"TCC\",\"businessType\":\"pay\"");
     until(&al->sent, 2);
     assert_has(hook.last, "\"retry_count\":4");
     assert_int_equal(h.node[1].alerts.sent, 0); /* it does not lead */
