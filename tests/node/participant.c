@@ -204,7 +204,7 @@ static void act(struct link *l, const char *path, size_t path_size)
     } else if (IS("/bigger")) {
         answer_big(l, 2000 * 1000, "FAILURE");
     } else if (IS("/drip")) {
-        send_text(l, drip, sizeof(drip) - 1, false, false);
+        send_text(l, "HTTP/1.1 200 OK\r\n\r\n", 19, false, false);
         l->dripping = true;
     } else if (IS("/drop")) { /* as /drip, and it comes to an end */
         send_text(l, drip, sizeof(drip) - 1, false, false);

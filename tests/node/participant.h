@@ -7,7 +7,7 @@
  *   /moved  307 to /ok   /circle  307 to itself   /status/NNN  that status, no body
  *   /gzip  200 with FAILURE, compressed   /bomb  200 with 38 MB of 'x' in 244 KB
  *   /big, /bigger  200 with 1 MB, 2 MB and FAILURE at the end   /rpc/N  200 with JSON-RPC error N, 0 for none
- *   /drip  200 with 7 bytes, each sent by participant_drip()   /drop  the same, "FAI" are there
+ *   /drip  200 with what participant_drip() sends, without end   /drop  the same, 7 bytes, "FAI" are there
  *   /flip  503 and 200 in turn   /heads  200 with headers that never end   /away/PORT  308 to /ok there
  *
  * A query string behind the path does not matter. */
