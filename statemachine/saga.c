@@ -148,6 +148,8 @@ static int submit_parse(struct apply *a, struct txn *t)
     int rv = txn_parse(a, t, TXN_MODE_SAGA, SAGA_SUBMIT_OPTIONS);
     if (rv != ASSENT_OK)
         return rv;
+    if (arg_present(c, SAGA_SUBMIT_OPTIONS + OPTION_ORDER))
+        return refuse(a, ASSENT_INVALID, "order: a saga's steps keep the order of concurrent and after");
     struct assent_bytes on_failure = arg_bytes(c, SAGA_SUBMIT_ON_FAILURE);
     t->saga.concurrent = arg_bool(c, SAGA_SUBMIT_CONCURRENT, false);
     t->saga.retry_limit = (uint32_t)arg_uint(c, SAGA_SUBMIT_RETRY_LIMIT, 0);

@@ -281,6 +281,7 @@ static void a_bad_submission_changes_nothing(void **state)
     static const char *const bad[] = {
         "{'xid':'t','mode':'TCC'}",
         "{'xid':'t','onFailure':'never'}",
+        "{'xid':'t','order':'reverse'}",
         "{'xid':'t','onFailure':'retry','retryLimit':1}",
         "{'xid':'t','onFailure':'retry','timeoutMs':1}",
         "{'xid':'t','steps':[{'actionUrl':'ftp://p/a'}]}",
