@@ -343,8 +343,10 @@ static int begin_workflow(struct codec_writer *w, const struct dtm_defaults *d, 
     put_head(&f, d, t);
     dtm_field_text(&f, WORKFLOW_PREPARE_NAME, custom->name);
     dtm_field_text(&f, WORKFLOW_PREPARE_CALLBACK_URL, t->query_prepared);
-    if (custom->data_size > 0)
-        field_bytes(&f, WORKFLOW_PREPARE_DATA, (struct assent_bytes){custom->data, custom->data_size});
+    if (custom->data_size > 0) {
+        dtm_field(&f, WORKFLOW_PREPARE_DATA);
+        codec_bin(w, (struct assent_bytes){custom->data, custom->data_size});
+    }
     put_options(&f, WORKFLOW_PREPARE_OPTIONS, d, t, false);
     dtm_write_end(&f);
     return ASSENT_OK;

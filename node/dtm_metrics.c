@@ -190,7 +190,7 @@ static void put_transactions(const struct dtm_metrics *m, struct text *out)
                         (unsigned long long)m->branches[mode][op][i]);
 }
 
-void dtm_metrics_page(struct dtm *dtm, struct text *out)
+void dtm_metrics_page(const struct dtm *dtm, struct text *out)
 {
     head(out, "dtm_server_info", "gauge", "What runs here.");
     text_printf(out, "dtm_server_info{server=\"assent\",version=\"%s\"} 1\n", NODE_VERSION);

@@ -126,6 +126,5 @@ void dtm_metrics_close(struct dtm_metrics *m);
 void dtm_metrics_request(struct dtm_metrics *m, enum dtm_op op, int http_status, uint64_t took_us);
 /* For struct dtm_waits: `dtm` a struct dtm. */
 void dtm_metrics_event(void *dtm, const struct sm_event *event);
-void dtm_metrics_page(struct dtm *dtm, struct text *out);
 
 #endif /* NODE_DTM_PRIVATE_H */

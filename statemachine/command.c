@@ -95,12 +95,15 @@ static int check_uint(const struct check *c, const struct field *f, const struct
 
 static int check_json(const struct check *c, const struct field *f, const struct codec_node *n)
 {
-    bool text = codec_kind(n) == CODEC_TEXT && (f->flags & FIELD_BODY) != 0;
-    if (codec_kind(n) != CODEC_JSON && !text)
+    bool body = (f->flags & FIELD_BODY) != 0;
+    bool text = codec_kind(n) == CODEC_TEXT && body, bytes = codec_kind(n) == CODEC_BIN && body;
+    if (codec_kind(n) != CODEC_JSON && !text && !bytes)
         return fail(c, ASSENT_INVALID, f, "must be JSON");
     struct assent_bytes v = codec_as_bytes(n);
     if (v.size > f->max)
         return fail(c, ASSENT_TOO_LARGE, f, "is larger than %llu bytes", (unsigned long long)f->max);
+    if (bytes)
+        return ASSENT_OK;
     if (text)
         return text_is_utf8(v) ? ASSENT_OK : fail(c, ASSENT_INVALID, f, "is not valid UTF-8 or holds a NUL");
     /* What is in the log passed a door: its text need not be read again by every replica. */

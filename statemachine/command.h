@@ -103,7 +103,7 @@ enum {
     FIELD_INTERNAL = 4, /* never from a door */
     FIELD_VOLATILE = 8, /* may differ when the same request is repeated: no part of its fingerprint */
     FIELD_SCOPED = 16,  /* TEXT: names something of the command's namespace; decoding puts it in front */
-    FIELD_BODY = 32     /* JSON: a text is taken too, and sent as it is */
+    FIELD_BODY = 32     /* JSON: a text or bytes are taken too, and sent as they are */
 };
 
 struct field {

@@ -56,10 +56,14 @@ static uint32_t branches_shown(struct apply *a, struct assent_bytes xid, const s
 
 void txn_pair_body(struct codec_writer *out, const char *key, struct assent_bytes v)
 {
-    if (v.size == 0 || text_is_json(v))
+    if (v.size == 0 || text_is_json(v)) {
         codec_pair_json(out, key, v);
-    else
+    } else if (text_is_utf8(v)) {
         codec_pair_text(out, key, v);
+    } else {
+        codec_cstr(out, key);
+        codec_bin(out, v);
+    }
 }
 
 static void write_urls(struct codec_writer *out, const struct branch_plan *plan)

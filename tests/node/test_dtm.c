@@ -656,6 +656,9 @@ static void metrics_have_closed_labels(void **state)
     assert_has(r.body, "dtm_branch_process_total{model=\"tcc\",branchtype=");
     assert_null(strstr(r.body, "secret-gid"));
     reply_free(&r);
+    r = http_call(&h, 0, "GET", "/metrics", NULL, NULL);
+    assert_has(r.body, "dtm_server_process_total{");
+    reply_free(&r);
 }
 
 static void listings_filter_and_page(void **state)
@@ -685,6 +688,50 @@ static void listings_filter_and_page(void **state)
         assert_true(++pages < 100);
     } while (position[0] != 0);
     assert_true(pages > 1 && found > 7);
+}
+
+/* ---- namespaces, listeners, bodies in pieces ---- */
+
+static void namespaces_do_not_meet(void **state)
+{
+    (void)state;
+    static const char here[] = "X-Assent-Namespace: here\r\n";
+    const char *saga =
+        "{\"gid\":\"ns1\",\"trans_type\":\"saga\",\"wait_result\":true,\"steps\":[{}],\"payloads\":[\"\"]}";
+    expect(http_call(&h, 1, "POST", DTM "/submit", here, saga), "in the namespace", 200, "SUCCESS");
+    expect(http_call(&h, 1, "GET", DTM "/query?gid=ns1", NULL, NULL), "outside", 200, "\"transaction\":null");
+    expect(http_call(&h, 1, "GET", DTM "/query?gid=ns1", here, NULL), "inside", 200, "\"gid\":\"ns1\"");
+    expect(http_call(&h, 1, "POST", DTM "/submit", NULL, saga), "the same gid outside", 200, "SUCCESS");
+    char wide[96] = "X-Assent-Namespace: ";
+    memset(wide + strlen(wide), 'n', 48);
+    strcat(wide, "\r\n");
+    expect(http_call(&h, 1, "POST", DTM "/submit", wide, saga), "a long namespace", 500, "47");
+}
+
+static void bodies_come_in_pieces(void **state)
+{
+    (void)state;
+    struct client c;
+    struct reply r;
+    static const char text[] = "POST " DTM "/submit HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+                               "10\r\n{\"gid\":\"pieces\",\r\n13\r\n\"trans_type\":\"tcc\"}\r\n0\r\n\r\n";
+    client_open(&c, &h, 2, false);
+    client_send(&c, text, strlen(text));
+    client_wait(&c, &r);
+    expect(r, "chunked", 200, "SUCCESS");
+    client_close(&c);
+}
+
+/* Workflow data is bytes: what is no text goes through, too. */
+static void workflow_data_is_any_bytes(void **state)
+{
+    (void)state;
+    expect(post(0, "prepareWorkflow",
+                "{\"gid\":\"$\",\"trans_type\":\"workflow\",\"query_prepared\":\"" NOBODY
+                "\",\"custom_data\":\"{\\\"name\\\":\\\"w\\\",\\\"data\\\":\\\"/wCA\\\"}\"}",
+                "bytes"),
+           "prepareWorkflow", 200, "\"status\":\"prepared\"");
+    expect(http_call(&h, 0, "GET", "/api/v1/transaction/bytes", NULL, NULL), "natively", 200, "\"ff0080\"");
 }
 
 /* ---- elections ---- */
@@ -743,6 +790,9 @@ int main(void)
         cmocka_unit_test(small_paths_answer),
         cmocka_unit_test(metrics_have_closed_labels),
         cmocka_unit_test(listings_filter_and_page),
+        cmocka_unit_test(namespaces_do_not_meet),
+        cmocka_unit_test(bodies_come_in_pieces),
+        cmocka_unit_test(workflow_data_is_any_bytes),
         cmocka_unit_test(nothing_is_definite_while_nobody_leads),
         cmocka_unit_test(a_leader_lost_under_way_costs_time_only),
     };
