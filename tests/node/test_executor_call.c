@@ -351,6 +351,26 @@ static void the_sender_of_a_message_is_asked(void **state)
     assert_non_null(strstr(w->q.last, "\r\nAssent-Branch: 00\r\n"));
 }
 
+static void a_workflow_is_called_to_go_on(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){0});
+    world_run(w, COMMAND_WORKFLOW_PREPARE,
+              "{'xid':'w','style':1,'name':'my "
+              "flow','callbackUrl':'http://127.0.0.1:%u/refuse?a=b','data':{'n':1}}",
+              w->p.port);
+    world_turns(w, 20);
+    assert_int_equal(w->p.requests, 0);
+    sm_advance(&w->h, 10000);
+    executor_kick(w->ex);
+    until(w, world_metrics(w).calls == 1 && world_metrics(w).reporting == 0);
+    assert_non_null(
+        strstr(w->p.last, "POST /refuse?a=b&branch_id=00&gid=w&op=my+flow&trans_type=workflow HTTP/1.1\r\n"));
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: callback\r\n"));
+    assert_non_null(strstr(w->p.last, "\r\n\r\n{\"n\":1}"));
+    assert_true(world_stands(w, "w", "ACTIVE")); /* its answer decides nothing */
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, world_setup, world_teardown)
@@ -372,6 +392,7 @@ int main(void)
         T(a_cancel_waits_for_the_call_of_its_try),
         T(a_queued_action_does_not_hold_up_its_compensation),
         T(the_sender_of_a_message_is_asked),
+        T(a_workflow_is_called_to_go_on),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
