@@ -31,6 +31,7 @@ static const struct {
     {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/b'}"},
     {COMMAND_MESSAGE_PREPARE, "{'xid':'m','queryUrl':'http://h/q','steps':[{'actionUrl':'topic://t'}]}"},
     {COMMAND_WORKFLOW_PREPARE, "{'xid':'w','callbackUrl':'http://h/w'}"},
+    {COMMAND_BUSINESS_PUT, "{'businessType':'b','mode':'SAGA','steps':[{'actionUrl':'http://h/a'}]}"},
 };
 
 static void leave(void)
