@@ -26,7 +26,7 @@ bool dtm_owns(struct assent_bytes path);
 enum request_next dtm_read(struct request *r, const struct request_input *input, struct assent_bytes path,
                            struct assent_bytes query);
 
-/* The door's own page of metrics, by DTM's names; also a part of /metrics. */
-void dtm_metrics_page(const struct dtm *dtm, struct text *out);
+/* The door's requests as a part of /metrics; /api/metrics has more, by DTM's names. */
+void dtm_metrics_put(const struct dtm *dtm, struct text *out);
 
 #endif /* NODE_DTM_H */

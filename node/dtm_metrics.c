@@ -147,15 +147,25 @@ static void histogram(struct text *out, const char *name, const char *labels,
                 (unsigned long long)h->count);
 }
 
-static void put_requests(const struct dtm_metrics *m, struct text *out)
+static void put_counts(const struct dtm_metrics *m, const char *name, struct text *out)
 {
-    char labels[64];
-    head(out, "dtm_server_process_total", "counter", "Requests of the DTM door by path and result.");
+    head(out, name, "counter", "Requests of the DTM door by path and result.");
     for (int op = 0; op < DTM_OP_NR; op++)
         for (int i = 0; i < RESULT_NR; i++)
             if (m->requests[op][i] > 0)
-                text_printf(out, "dtm_server_process_total{type=\"http\",api=\"%s\",status=\"%s\"} %llu\n",
+                text_printf(out, "%s{type=\"http\",api=\"%s\",status=\"%s\"} %llu\n", name,
                             dtm_op_name((enum dtm_op)op), results[i], (unsigned long long)m->requests[op][i]);
+}
+
+void dtm_metrics_put(const struct dtm *dtm, struct text *out)
+{
+    put_counts(dtm->metrics, "assent_dtm_requests_total", out);
+}
+
+static void put_requests(const struct dtm_metrics *m, struct text *out)
+{
+    char labels[64];
+    put_counts(m, "dtm_server_process_total", out);
     head(out, "dtm_server_response_duration", "histogram", "Seconds from the request to its answer.");
     for (int op = 0; op < DTM_OP_NR; op++) {
         snprintf(labels, sizeof labels, "type=\"http\",api=\"%s\"", dtm_op_name((enum dtm_op)op));

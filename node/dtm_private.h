@@ -125,6 +125,7 @@ struct dtm_metrics *dtm_metrics_open(void);
 void dtm_metrics_close(struct dtm_metrics *m);
 void dtm_metrics_request(struct dtm_metrics *m, enum dtm_op op, int http_status, uint64_t took_us);
 /* For struct dtm_waits: `dtm` a struct dtm. */
+void dtm_metrics_page(const struct dtm *dtm, struct text *out);
 void dtm_metrics_event(void *dtm, const struct sm_event *event);
 
 #endif /* NODE_DTM_PRIVATE_H */

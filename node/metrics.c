@@ -385,7 +385,7 @@ void metrics_page(struct node *node, struct text *out)
     put_state(node, out);
     put_transactions(node, out);
     put_executor(node, out);
-    dtm_metrics_page(&node->dtm, out);
+    dtm_metrics_put(&node->dtm, out);
     if (node->log != NULL) {
         put_raft(node, out);
         put_log(node, out);

@@ -657,7 +657,7 @@ static void metrics_have_closed_labels(void **state)
     assert_null(strstr(r.body, "secret-gid"));
     reply_free(&r);
     r = http_call(&h, 0, "GET", "/metrics", NULL, NULL);
-    assert_has(r.body, "dtm_server_process_total{");
+    assert_has(r.body, "assent_dtm_requests_total{type=\"http\",api=\"query\",status=\"ok\"}");
     reply_free(&r);
 }
 
