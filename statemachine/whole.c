@@ -33,6 +33,9 @@ void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, co
     t->whole_attempts++;
     if (r->outcome == SM_OUTCOME_ONGOING)
         t->failures = 0; /* somebody is there: the next wait is the first again */
-    int64_t wait_us = branch_back_off_us(t, NULL, 0, t->failures > 0 ? t->failures - 1 : 0);
+    uint32_t n = t->failures;
+    if (n > 0 && t->style != SM_STYLE_DTM) /* DTM doubles before the first wait */
+        n--;
+    int64_t wait_us = branch_back_off_us(t, NULL, 0, n);
     txn_whole_due(a, xid, t, r->op, a->now_us + (wait_us > least_us ? wait_us : least_us));
 }

@@ -1,6 +1,8 @@
 /* Claims about the door for DTM's clients: the table of legal moves, what query shows, topics, JSON-RPC.
  * Nodes over the fake log; nothing is called, because the URLs are empty, which counts as done at once, or
  * lead to a port nobody listens on.  Source: dtm-protocol.md; numbers are its sections. */
+#include <arpa/inet.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -769,8 +773,49 @@ static void a_leader_lost_under_way_costs_time_only(void **state)
     expect_statuses("under", "/succeed");
 }
 
+/* A port nobody listens on now. */
+static unsigned free_port(void)
+{
+    struct sockaddr_in in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t size = sizeof in;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&in, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &size), 0);
+    close(fd);
+    return ntohs(in.sin_port);
+}
+
+/* A node of its own: a further address, and a namespace for those who cannot name one. */
+static void the_door_may_have_an_address_and_a_namespace(void **state)
+{
+    (void)state;
+    char address[32];
+    unsigned port = free_port();
+    snprintf(address, sizeof address, "127.0.0.1:%u", port);
+    const char *const options[] = {"--dtm-http", address, "--dtm-namespace", "shop", "--drain-ms",
+                                   "200",        NULL};
+    harness_start(&h, 1, options);
+    struct sockaddr_in in = {
+        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct client c = {.h = &h, .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    assert_int_equal(connect(c.fd, (struct sockaddr *)&in, sizeof in), 0);
+    fcntl(c.fd, F_SETFL, O_NONBLOCK);
+    char *text = http_text("POST", DTM "/submit", NULL, "{\"gid\":\"there\",\"trans_type\":\"tcc\"}");
+    struct reply r;
+    client_send(&c, text, strlen(text));
+    client_wait(&c, &r);
+    expect(r, "submit", 200, "SUCCESS");
+    client_close(&c);
+    free(text);
+    expect(http_call(&h, 0, "GET", "/api/v1/transaction/there", NULL, NULL), "outside", 404, NULL);
+    expect(http_call(&h, 0, "GET", "/api/v1/transaction/there", "X-Assent-Namespace: shop\r\n", NULL),
+           "inside", 200, "COMMITTED");
+    harness_stop(&h);
+}
+
 int main(void)
 {
+    const struct CMUnitTest alone[] = {cmocka_unit_test(the_door_may_have_an_address_and_a_namespace)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(legal_moves_are_those_of_the_table),
         cmocka_unit_test(operators_stop_and_hurry),
@@ -796,5 +841,6 @@ int main(void)
         cmocka_unit_test(nothing_is_definite_while_nobody_leads),
         cmocka_unit_test(a_leader_lost_under_way_costs_time_only),
     };
-    return cmocka_run_group_tests(tests, three_nodes, stop);
+    int failed = cmocka_run_group_tests(tests, three_nodes, stop);
+    return failed + cmocka_run_group_tests(alone, NULL, NULL);
 }

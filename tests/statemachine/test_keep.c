@@ -143,6 +143,34 @@ static void a_branch_is_refused_by_status_first(void **state)
                      ASSENT_TXN_DECIDED); /* not BRANCH_EXISTS */
 }
 
+/* dtm-protocol.md 8: the interval is doubled, then waited for; a call that asks for time leaves it. */
+static void dtms_intervals_double_before_they_are_waited_for(void **state)
+{
+    struct sm_harness *h = *state;
+    struct sm_work w;
+    static const int64_t waits_s[] = {8, 16, 32};
+    ok(h, COMMAND_MESSAGE_PREPARE,
+       "{'xid':'t','style':1,'queryUrl':'http://q/"
+       "','retryBaseMs':4000,'retryCapMs':300000,'timeoutMs':1000}");
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(report_attempt(h, "00", SM_OP_QUERY, i, SM_OUTCOME_ERROR), ASSENT_OK);
+        assert_true(pick(h, 0, &w));
+        assert_int_equal(w.due_us - sm_time_us(h->sm), waits_s[i] * 1000000);
+    }
+    assert_int_equal(report_attempt(h, "00", SM_OP_QUERY, 3, SM_OUTCOME_ONGOING), ASSENT_OK);
+    assert_true(pick(h, 0, &w));
+    assert_int_equal(w.due_us - sm_time_us(h->sm), 4 * 1000000);
+    ok(h, COMMAND_TXN_BEGIN,
+       "{'xid':'u','style':1,'retryBaseMs':4000,'retryCapMs':300000,'branches':[{'branch':'b','confirmUrl':'"
+       "http://p/',"
+       "'cancelUrl':'http://p/'}]}");
+    ok(h, COMMAND_TXN_COMMIT, "{'xid':'u'}");
+    ok(h, COMMAND_BRANCH_REPORT, "{'xid':'u','branch':'b','op':1,'attempt':0,'success':false,'outcome':4}");
+    ok(h, COMMAND_TXN_ROLLBACK, "{'xid':'t'}");
+    assert_true(pick(h, 0, &w));
+    assert_int_equal((w.due_us - sm_time_us(h->sm)) / 1000000, 7); /* 8 s, a moment ago */
+}
+
 static void listings_take_several_statuses(void **state)
 {
     struct sm_harness *h = *state;
@@ -183,6 +211,7 @@ int main(void)
         T(a_commit_may_change_the_calls_to_come),
         T(the_end_of_a_workflow_is_kept),
         T(a_branch_is_refused_by_status_first),
+        T(dtms_intervals_double_before_they_are_waited_for),
         T(listings_take_several_statuses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
