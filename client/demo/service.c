@@ -169,30 +169,35 @@ static const struct service_route *route_find(const struct service_route *routes
     return NULL;
 }
 
-static struct service_reply dispatch(struct service *s, struct MHD_Connection *connection, const char *method,
-                                     const char *path, const struct request *r)
+static struct service_call call_of(struct service *s, struct MHD_Connection *connection)
 {
-    struct service_call call = {
+    return (struct service_call){
         .service = s,
         .xid = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Assent-Xid"),
         .branch = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Assent-Branch"),
         .op = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Assent-Op"),
         .token = MHD_lookup_connection_value(connection, MHD_HEADER_KIND, "Assent-Token"),
     };
+}
+
+static struct service_reply dispatch(struct service_call *call, struct MHD_Connection *connection,
+                                     const char *method, const char *path, const struct request *r)
+{
+    const struct service *s = call->service;
     if (r->too_large)
         return service_failed(413, "the body is too large");
     if (!s->stateless && strcmp(method, "GET") == 0 && strcmp(path, "/ledger") == 0)
-        return entries(&call, MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "xid"));
+        return entries(call, MHD_lookup_connection_value(connection, MHD_GET_ARGUMENT_KIND, "xid"));
     const struct service_route *route = route_find(s->routes, s->routes_n, method, path);
     if (route == NULL && !s->stateless)
         route = route_find(common, sizeof(common) / sizeof(common[0]), method, path);
     if (route == NULL)
         return service_failed(404, "no such path");
-    if (route->op != 0 && !gate_pass(s, route->op))
+    if (route->op != 0 && !gate_pass(call->service, route->op))
         return service_failed(503, "the gate stayed closed");
     json_t *body = json_loadb(r->body, r->size, 0, NULL);
-    call.body = json_is_object(body) ? body : NULL;
-    struct service_reply reply = route->run(&call);
+    call->body = json_is_object(body) ? body : NULL;
+    struct service_reply reply = route->run(call);
     json_decref(body);
     return reply;
 }
@@ -230,7 +235,8 @@ static enum MHD_Result on_request(void *data, struct MHD_Connection *connection,
         *upload_size = 0;
         return MHD_YES;
     }
-    return send_reply(connection, dispatch(data, connection, method, path, r));
+    struct service_call call = call_of(data, connection);
+    return send_reply(connection, dispatch(&call, connection, method, path, r));
 }
 
 static void on_completed(void *data, struct MHD_Connection *connection, void **state,

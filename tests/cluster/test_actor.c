@@ -73,6 +73,20 @@ static void two_calls_at_a_time_are_noticed(void **state)
     assert_int_equal(answer(first), 200);
 }
 
+static void a_call_whose_caller_hung_up_is_not_under_way(void **state)
+{
+    (void)state;
+    actor_scene("t", "01 action", NULL, NULL);
+    int first = call("t", "01", "action", "5");
+    assert_true(actor_wait_held(PATIENCE_MS));
+    close(first);
+    assert_int_equal(answer(call("t", "01", "action", "5")), 200);
+    assert_int_equal(answer(call("t", "01", "action", "5")), 200);
+    actor_release();
+    assert_int_equal(answer(call("t", "01", "action", "5")), 200);
+    assert_string_equal(actor_wrong(), "");
+}
+
 static void calls_one_after_the_other_are_fine(void **state)
 {
     char effects[64];
@@ -122,6 +136,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_calls_at_a_time_are_noticed),
+        cmocka_unit_test(a_call_whose_caller_hung_up_is_not_under_way),
         cmocka_unit_test(calls_one_after_the_other_are_fine),
         cmocka_unit_test(a_token_that_goes_down_is_noticed),
         cmocka_unit_test(an_action_behind_its_compensation_is_refused),

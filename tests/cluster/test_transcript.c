@@ -629,9 +629,10 @@ static void the_next_leader_brings_it_to_the_same_end(void **state)
 
 static int setup(void **state)
 {
+    static const char *const hasty[] = {"--heartbeat-ms", "20", "--election-ms", "200", NULL};
     (void)state;
     url = actor_open();
-    cluster_init(&c, 3, NULL);
+    cluster_init(&c, 3, hasty);
     cluster_start_all(&c);
     return cluster_leader(&c) != NULL ? 0 : -1;
 }

@@ -2,8 +2,8 @@
 #include "actor.h"
 
 #include <arpa/inet.h>
-#include <errno.h>
 #include <microhttpd.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +30,10 @@ static struct {
     struct token tokens[ACTOR_CALLS_MAX];
     uint32_t tokens_n;
     char hold[ACTOR_NAME_MAX];
-    bool held, open;
-    uint32_t epoch; /* a held call of an earlier scene goes when this grows */
+    bool held, open, abandoned; /* the held call's caller has hung up */
+    int held_fd;
+    uint32_t held_call; /* index of its name */
+    uint32_t epoch;     /* a held call of an earlier scene goes when this grows */
     char wrong[256];
 } a = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
@@ -107,20 +109,34 @@ static const struct actor_rule *rule_of(struct actor_call *c)
     return NULL;
 }
 
-/* With the lock. */
-static void hold(const struct actor_call *c)
+/* A caller that was replaced has hung up, or died: its call is not under way any more. */
+static void look_after_held(void)
+{
+    struct pollfd p = {a.held_fd, POLLRDHUP, 0};
+    if (!a.held || a.open || a.abandoned || poll(&p, 1, 0) <= 0)
+        return;
+    a.abandoned = true;
+    a.calls[a.held_call].at_a_time--;
+}
+
+/* With the lock.  True: the call is still under way. */
+static bool hold(const struct actor_call *c, int fd)
 {
     uint32_t epoch = a.epoch;
     if (a.held || a.hold[0] == 0 || strcmp(a.hold, c->name) != 0)
-        return;
+        return true;
     a.held = true;
+    a.held_fd = fd;
+    a.held_call = (uint32_t)(c - a.calls);
     pthread_cond_broadcast(&a.changed);
     while (!a.open && a.epoch == epoch)
         pthread_cond_wait(&a.changed, &a.lock);
+    return a.epoch == epoch && !a.abandoned;
 }
 
 /* The status and body of the answer. */
-static int answer(const char *xid, const char *branch, const char *op, const char *token, const char **body)
+static int answer(int fd, const char *xid, const char *branch, const char *op, const char *token,
+                  const char **body)
 {
     char name[ACTOR_NAME_MAX];
     int status = 200;
@@ -134,6 +150,7 @@ static int answer(const char *xid, const char *branch, const char *op, const cha
         return status;
     }
     c->received++;
+    look_after_held();
     if (++c->at_a_time > 1)
         wrong("two calls at a time", name);
     token_check(xid, branch, name, token);
@@ -155,11 +172,8 @@ static int answer(const char *xid, const char *branch, const char *op, const cha
         react(name, xid);
         pthread_mutex_lock(&a.lock);
     }
-    if (a.epoch == epoch) { /* else the scene is over, and its calls are */
-        hold(c);
-        if (a.epoch == epoch)
-            c->at_a_time--;
-    }
+    if (a.epoch == epoch && hold(c, fd)) /* else the scene is over, and its calls are */
+        c->at_a_time--;
     pthread_mutex_unlock(&a.lock);
     return status;
 }
@@ -178,7 +192,8 @@ static enum MHD_Result on_call(void *data, struct MHD_Connection *connection, co
 #define HEADER(name) MHD_lookup_connection_value(connection, MHD_HEADER_KIND, name)
     const char *xid = HEADER("Assent-Xid"), *branch = HEADER("Assent-Branch"), *op = HEADER("Assent-Op");
     const char *body;
-    int status = answer(xid != NULL ? xid : "", branch != NULL ? branch : "", op != NULL ? op : "",
+    int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    int status = answer(fd, xid != NULL ? xid : "", branch != NULL ? branch : "", op != NULL ? op : "",
                         HEADER("Assent-Token"), &body);
 #undef HEADER
     struct MHD_Response *r =
@@ -216,7 +231,7 @@ void actor_scene(const char *xid, const char *call, const struct actor_rule *rul
     a.rules = rules;
     a.react = react;
     a.n = a.effects = a.tokens_n = 0;
-    a.held = a.open = false;
+    a.held = a.open = a.abandoned = false;
     a.wrong[0] = 0;
     a.epoch++;
     pthread_cond_broadcast(&a.changed);

@@ -53,8 +53,8 @@ bool actor_wait_calls(const char *call, uint32_t n, long patience_ms);
 void actor_effects(char *out, size_t size);
 /* Calls of the scene; false: none of that name. */
 bool actor_call_get(const char *call, struct actor_call *out);
-/* The first thing that must never be: two calls of one operation at a time, a token that went down.  Empty:
- * nothing. */
+/* The first thing that must never be: two calls of one operation at a time whose callers both live, a token
+ * that went down.  Empty: nothing. */
 const char *actor_wrong(void);
 
 #endif /* TESTS_ACTOR_H */
