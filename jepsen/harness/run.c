@@ -1,0 +1,337 @@
+/* One run of the judge; see run.h. */
+#include "run.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SETTLE_MS 60000
+
+static volatile sig_atomic_t interrupted;
+
+static uint64_t monotonic_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void nap_ns(uint64_t ns)
+{
+    struct timespec t = {(time_t)(ns / 1000000000u), (long)(ns % 1000000000u)};
+    nanosleep(&t, NULL);
+}
+
+uint64_t run_now_ns(const struct run *r)
+{
+    return monotonic_ns() - r->started_ns;
+}
+
+uint64_t run_random(struct run *r, uint64_t below)
+{
+    r->random += UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t x = r->random;
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    x ^= x >> 31;
+    return below == 0 ? 0 : x % below;
+}
+
+void run_record(struct run *r, struct op *op)
+{
+    pthread_mutex_lock(&r->lock);
+    struct op *o = history_add(&r->history);
+    if (o == NULL)
+        abort();
+    uint64_t index = o->index;
+    *o = *op;
+    o->index = index;
+    o->time_ns = run_now_ns(r); /* under the lock: the order is that of the times */
+    history_write_op(r->file, o);
+    r->ok += op->process >= 0 && op->type == OP_OK;
+    r->failed += op->process >= 0 && op->type == OP_FAIL;
+    r->unknown += op->process >= 0 && op->type == OP_INFO;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void run_nemesis_op(struct run *r, const char *f, const char *text)
+{
+    struct op op = {.process = PROCESS_NEMESIS, .type = OP_INFO, .value = json_string(text)};
+    snprintf(op.f, sizeof op.f, "%s", f);
+    run_record(r, &op);
+}
+
+/* ---- workers ---- */
+
+struct worker {
+    struct run *run;
+    uint32_t number;
+    int64_t process;
+    pthread_t thread;
+};
+
+static int64_t next_process(struct run *r)
+{
+    pthread_mutex_lock(&r->lock);
+    int64_t process = r->processes++;
+    pthread_mutex_unlock(&r->lock);
+    return process;
+}
+
+/* One operation, from invocation to completion.  False: nothing to ask. */
+static bool worker_once(struct worker *w, bool final)
+{
+    struct run *r = w->run;
+    struct op invoke = {.process = w->process, .type = OP_INVOKE};
+    pthread_mutex_lock(&r->lock);
+    const struct sut_node *node = &r->sut.nodes[(w->number + run_random(r, 8) / 7) % r->sut.n];
+    bool asked = r->o.workload->next(r, w->number, final, &invoke);
+    pthread_mutex_unlock(&r->lock);
+    if (!asked)
+        return false;
+    snprintf(invoke.node, sizeof invoke.node, "node-%u", node->id);
+    struct op mine = invoke; /* the history owns its own references */
+    json_incref(mine.key);
+    json_incref(mine.value);
+    run_record(r, &mine);
+    struct op done = {.process = w->process, .key = invoke.key, .type = OP_INFO};
+    memcpy(done.f, invoke.f, sizeof done.f);
+    memcpy(done.node, invoke.node, sizeof done.node);
+    r->o.workload->perform(r, w->number, node, &invoke, &done);
+    if (done.type != OP_OK || done.value == NULL) { /* a fail repeats its invocation's value */
+        json_decref(done.value);
+        done.value = json_incref(invoke.value);
+    }
+    json_decref(invoke.value);
+    bool ended = done.type == OP_INFO;
+    run_record(r, &done);
+    if (ended)
+        w->process = next_process(r);
+    return true;
+}
+
+static void *worker_main(void *data)
+{
+    struct worker *w = data;
+    struct run *r = w->run;
+    uint64_t pause_ns = r->o.rate > 0 ? UINT64_C(1000000000) * r->o.workers / r->o.rate : 0;
+    w->process = next_process(r);
+    while (!r->stopping && !interrupted) {
+        uint64_t from = monotonic_ns();
+        if (!worker_once(w, false))
+            nap_ns(20000000);
+        uint64_t took = monotonic_ns() - from;
+        if (took < pause_ns)
+            nap_ns(pause_ns - took);
+    }
+    return NULL;
+}
+
+static void *worker_final(void *data)
+{
+    struct worker *w = data;
+    for (int i = 0; i < 100000 && !interrupted && worker_once(w, true); i++) {
+    }
+    return NULL;
+}
+
+static void workers_run(struct run *r, struct worker *workers, void *(*body)(void *))
+{
+    for (uint32_t i = 0; i < r->o.workers; i++)
+        if (pthread_create(&workers[i].thread, NULL, body, &workers[i]) != 0)
+            abort();
+}
+
+static void workers_join(struct run *r, struct worker *workers)
+{
+    for (uint32_t i = 0; i < r->o.workers; i++)
+        pthread_join(workers[i].thread, NULL);
+}
+
+/* ---- the nemesis ---- */
+
+static void watch_leader(struct run *r)
+{
+    int leader = sut_leader(&r->sut);
+    if (leader >= 0 && leader != r->last_leader) {
+        r->leaders_seen += r->last_leader >= 0;
+        r->last_leader = leader;
+    }
+}
+
+static void wait_ms(struct run *r, uint64_t ms, uint64_t until_ns)
+{
+    uint64_t end = run_now_ns(r) + ms * 1000000;
+    while (run_now_ns(r) < end && run_now_ns(r) < until_ns && !interrupted) {
+        watch_leader(r);
+        nap_ns(100000000);
+    }
+}
+
+static uint64_t about(struct run *r, uint64_t ms)
+{
+    pthread_mutex_lock(&r->lock);
+    uint64_t t = ms / 2 + run_random(r, ms + 1);
+    pthread_mutex_unlock(&r->lock);
+    return t;
+}
+
+static void progress(const struct run *r, const char *now)
+{
+    fprintf(stderr, "%6.1f s  %8" PRIu64 " ok %6" PRIu64 " refused %5" PRIu64 " unknown  %2u leaders  %s\n",
+            (double)run_now_ns(r) / 1e9, r->ok, r->failed, r->unknown, r->leaders_seen, now);
+}
+
+static void nemesis(struct run *r)
+{
+    uint64_t until_ns = (uint64_t)r->o.seconds * 1000000000u;
+    wait_ms(r, 3000, until_ns); /* a calm beginning to compare with */
+    while (run_now_ns(r) < until_ns && !interrupted) {
+        char text[256] = "";
+        const struct fault *f = NULL;
+        if (r->o.faults_n > 0) {
+            pthread_mutex_lock(&r->lock);
+            f = r->o.faults[run_random(r, r->o.faults_n)];
+            pthread_mutex_unlock(&r->lock);
+        }
+        if (f != NULL && f->begin(r, text, sizeof text)) {
+            r->faults_applied++;
+            run_nemesis_op(r, f->name, text);
+            progress(r, text);
+            wait_ms(r, about(r, r->o.fault_ms), until_ns);
+            f->end(r);
+            run_nemesis_op(r, f->name, "end");
+        }
+        wait_ms(r, about(r, r->o.fault_ms / 2 + 500), until_ns);
+        progress(r, f != NULL ? "healed" : "calm");
+    }
+}
+
+/* ---- the run ---- */
+
+static void on_signal(int number)
+{
+    (void)number;
+    interrupted = 1;
+}
+
+static struct run *closing; /* what an exit must not leave behind */
+
+static void on_exit_close(void)
+{
+    if (closing != NULL)
+        sut_close(&closing->sut);
+    closing = NULL;
+}
+
+static bool make_dirs(struct run *r, char *why, size_t why_size)
+{
+    char path[300], stamp[32];
+    time_t now = time(NULL);
+    struct tm tm;
+    localtime_r(&now, &tm);
+    strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
+    mkdir(r->o.out, 0755);
+    snprintf(r->dir, sizeof r->dir, "%s/%s-%s-%u", r->o.out, r->o.workload->name, stamp, (unsigned)getpid());
+    if (mkdir(r->dir, 0755) != 0) {
+        snprintf(why, why_size, "%s: %s", r->dir, strerror(errno));
+        return false;
+    }
+    snprintf(path, sizeof path, "%s/history.jsonl", r->dir);
+    r->file = fopen(path, "we");
+    return r->file != NULL;
+}
+
+static bool start_nodes(struct run *r, char *why, size_t why_size)
+{
+    if (!sut_open(&r->sut, r->o.nodes, r->dir, r->o.program, !r->o.loopback, why, why_size))
+        return false;
+    closing = r;
+    for (uint32_t i = 0; i < r->sut.n; i++)
+        if (!sut_start(&r->sut, i))
+            return false;
+    snprintf(why, why_size, "the nodes did not agree on a leader; their logs stand in %s", r->dir);
+    return sut_settled(&r->sut, SETTLE_MS);
+}
+
+static void judge(struct run *r, bool recovered, struct verdict *v)
+{
+    char err[256];
+    verdict_init(v);
+    if (history_validate(&r->history, err, sizeof err) != 0) {
+        verdict_unknown(v, 1, "harness error: %s", err);
+        return;
+    }
+    r->o.workload->check(r, &r->history, v);
+    if (!recovered)
+        verdict_invalid(v, "after healing the cluster did not serve again within %d s", SETTLE_MS / 1000);
+    if (v->valid == VALID && r->o.faults_n > 0 && r->faults_applied < 2)
+        verdict_unknown(v, 1, "only %u faults were in force", r->faults_applied);
+    if (v->valid == VALID && r->ok == 0)
+        verdict_unknown(v, 1, "no operation succeeded");
+    if (interrupted)
+        verdict_unknown(v, 1, "interrupted");
+}
+
+static void work(struct run *r, struct verdict *v)
+{
+    struct worker workers[64];
+    for (uint32_t i = 0; i < r->o.workers; i++)
+        workers[i] = (struct worker){.run = r, .number = i};
+    workers_run(r, workers, worker_main);
+    nemesis(r);
+    sut_heal(&r->sut);
+    for (uint32_t i = 0; i < r->sut.n; i++) {
+        sut_pause(&r->sut, i, false);
+        sut_clock(&r->sut, i, 0);
+        sut_start(&r->sut, i);
+    }
+    bool recovered = sut_settled(&r->sut, SETTLE_MS);
+    r->stopping = true;
+    workers_join(r, workers);
+    r->final = true;
+    workers_run(r, workers, worker_final);
+    workers_join(r, workers);
+    judge(r, recovered, v);
+}
+
+int run_all(struct run *r, const struct options *o)
+{
+    char why[512] = "";
+    struct verdict v;
+    *r = (struct run){.o = *o, .random = o->seed, .last_leader = -1};
+    pthread_mutex_init(&r->lock, NULL);
+    history_init(&r->history);
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGPIPE, SIG_IGN);
+    atexit(on_exit_close);
+    if (!make_dirs(r, why, sizeof why) || !start_nodes(r, why, sizeof why)) {
+        fprintf(stderr, "assent-jepsen: %s\n", why);
+        on_exit_close();
+        return 3;
+    }
+    fprintf(stderr, "%s: %s\n%s\n", o->workload->name, o->workload->what, r->dir);
+    r->started_ns = monotonic_ns();
+    r->state = o->workload->open != NULL ? o->workload->open(r) : NULL;
+    work(r, &v);
+    sut_close(&r->sut);
+    closing = NULL;
+    fclose(r->file);
+    report_write(r, &v);
+    if (o->workload->close != NULL)
+        o->workload->close(r, r->state);
+    printf("%s: %s  %s\n  %" PRIu64 " ok, %" PRIu64 " refused, %" PRIu64
+           " unknown; %u faults, %u changes of leader; %s\n",
+           o->workload->name, verdict_name(v.valid), v.why, r->ok, r->failed, r->unknown, r->faults_applied,
+           r->leaders_seen, r->dir);
+    history_close(&r->history);
+    bool harness = strncmp(v.why, "harness error", 13) == 0;
+    return harness ? 3 : verdict_exit(v.valid);
+}
