@@ -773,6 +773,56 @@ static void a_leader_lost_under_way_costs_time_only(void **state)
     expect_statuses("under", "/succeed");
 }
 
+/* The first try of a call may have been applied before its leader was lost; the second one then finds what it
+ * wanted, and that is no failure. */
+static void what_an_earlier_try_may_have_done_is_a_success(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *before[2], *bodies[2]; /* calls that stand for the first try */
+        const char *method, *path, *body;
+        int status;
+    } rows[] = {
+        {{"submit"}, {BARE("tcc")}, "POST", "submit", BARE("tcc"), 200},
+        {{"submit"}, {SAGA("")}, "POST", "submit", SAGA(""), 200},
+        {{"prepare", "abort"}, {BARE("tcc"), BARE("tcc")}, "POST", "abort", BARE("tcc"), 200},
+        {{"prepare", "forceStop"}, {BARE("tcc"), BARE("tcc")}, "POST", "forceStop", BARE("tcc"), 200},
+        {{"prepareWorkflow", "submit"},
+         {BARE("workflow"),
+          "{\"gid\":\"$\",\"trans_type\":\"workflow\",\"req_extra\":{\"status\":\"failed\"}}"},
+         "POST",
+         "submit",
+         "{\"gid\":\"$\",\"trans_type\":\"workflow\",\"req_extra\":{\"status\":\"failed\"}}",
+         200},
+        /* what cannot have come of it is still told */
+        {{"prepare", "abort"}, {BARE("tcc"), BARE("tcc")}, "POST", "submit", BARE("tcc"), 409},
+        {{"submit"}, {BARE("tcc")}, "POST", "abort", BARE("tcc"), 409},
+        {{"submit"}, {BARE("tcc")}, "POST", "forceStop", BARE("tcc"), 409},
+        {{"submit"}, {BARE("tcc")}, "POST", "prepare", BARE("tcc"), 409},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char gid[32], path[64];
+        snprintf(gid, sizeof gid, "try%zu", i);
+        for (int k = 0; k < 2 && rows[i].before[k] != NULL; k++)
+            expect(post(0, rows[i].before[k], rows[i].bodies[k], gid), rows[i].before[k], 200, NULL);
+        struct client c;
+        struct reply r;
+        client_open(&c, &h, 0, false);
+        fake_hold(h.node[0].log);
+        char *body = with_gid(rows[i].body, gid);
+        snprintf(path, sizeof path, "%s/%s", DTM, rows[i].path);
+        char *text = http_text(rows[i].method, path, NULL, body);
+        client_send(&c, text, strlen(text));
+        free(text);
+        free(body);
+        harness_settle(&h);
+        fake_release(h.node[0].log, ASSENT_UNKNOWN_OUTCOME);
+        client_wait(&c, &r);
+        expect(r, gid, rows[i].status, NULL);
+        client_close(&c);
+    }
+}
+
 /* A port nobody listens on now. */
 static unsigned free_port(void)
 {
@@ -840,6 +890,7 @@ int main(void)
         cmocka_unit_test(workflow_data_is_any_bytes),
         cmocka_unit_test(nothing_is_definite_while_nobody_leads),
         cmocka_unit_test(a_leader_lost_under_way_costs_time_only),
+        cmocka_unit_test(what_an_earlier_try_may_have_done_is_a_success),
     };
     int failed = cmocka_run_group_tests(tests, three_nodes, stop);
     return failed + cmocka_run_group_tests(alone, NULL, NULL);
