@@ -364,6 +364,7 @@ static void what_operators_look_at(void **state)
         {{"freeze", "list", "account:"}, "GET /api/v1/freezes?prefix=account%3A HTTP"},
         {{"freeze", "show", "account:7"}, "GET /api/v1/freezes/account%3A7 HTTP"},
         {{"topic", "list"}, "GET /api/v1/topics HTTP"},
+        {{"settings", "show"}, "GET /api/v1/settings HTTP"},
         {{"topic", "subscribe", "paid", "http://m/p"}, "POST /api/v1/topics/paid HTTP"},
         {{"topic", "unsubscribe", "paid", "http://m/p"}, "POST /api/v1/topics/paid/unsubscribe HTTP"},
         {{"topic", "remove", "paid"}, "DELETE /api/v1/topics/paid HTTP"},

@@ -167,6 +167,52 @@ static void a_freeze_is_asked_for_watched_and_let_go(void **state)
     }
 }
 
+static void operators_find_act_and_read_the_record(void **state)
+{
+#define WHO "\"by\":\"ann\",\"reason\":\"r\""
+#define RED "X-Assent-Namespace: red\r\n"
+    (void)state;
+    static const struct {
+        const char *method, *path, *headers, *body;
+        int status;
+        const char *part;
+    } rows[] = {
+        {"POST", "/transaction/begin", RED, "{\"xid\":\"op1\",\"businessType\":\"op\"}", 200, "ACTIVE"},
+        {"POST", "/transaction/begin", RED, "{\"xid\":\"op2\",\"businessType\":\"op\"}", 200, "ACTIVE"},
+        {"POST", "/freeze", RED, "{\"xid\":\"op1\",\"resource\":\"r\"}", 200, "\"resource\":\"r\""},
+        {"POST", "/transaction/op1/pause", RED, "{" WHO "}", 200, "SUSPENDED"},
+        {"POST", "/transaction/op1/pause", NULL, "{" WHO "}", 404, "no transaction op1"},
+        {"POST", "/transaction/op1/pause", RED, "{\"by\":\"ann\"}", 400, "reason"},
+        {"POST", "/transaction/op1/explode", RED, "{" WHO "}", 400, "act"},
+        {"GET", "/metrics", NULL, NULL, 200, "assent_transactions_suspended 1\n"},
+        {"GET", "/metrics", NULL, NULL, 200, "assent_freezes_held "},
+        {"GET", "/transactions?status=SUSPENDED&order=oldest&olderThanMs=0", RED, NULL, 200,
+         "\"xid\":\"op1\""},
+        {"GET", "/transactions?failing=true", RED, NULL, 200, "\"transactions\":[]"},
+        {"GET", "/transactions?businessType=op", NULL, NULL, 200, "\"transactions\":[]"},
+        {"GET", "/transactions/counts", RED, NULL, 200, "\"status\":\"SUSPENDED\",\"count\":1"},
+        {"POST", "/transactions/force", RED, "{" WHO "}", 400, "say which"},
+        {"POST", "/transactions/force", RED, "{" WHO ",\"businessType\":\"op\"}", 200,
+         "{\"acted\":2,\"refused\":0,\"next\":null}"},
+        {"GET", "/audit?limit=1", RED, NULL, 200, "\"act\":\"force\",\"by\":\"ann\""},
+        {"GET", "/audit?xid=op1", RED, NULL, 200, "\"after\":\"SUSPENDED\""},
+        {"GET", "/audit", NULL, NULL, 200, "\"acts\":[]"},
+        {"GET", "/transaction/op1", RED, NULL, 200, "\"event\":\"pause\""},
+        {"GET", "/metrics", NULL, NULL, 200, "assent_transactions_stopped 2\n"},
+        {"POST", "/settings", NULL, "{" WHO ",\"retentionMs\":3600000}", 200, "\"retentionMs\":3600000"},
+        {"GET", "/settings", RED, NULL, 200, "\"auditRetentionMs\":7776000000"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char path[128];
+        bool root = strcmp(rows[i].path, "/metrics") == 0;
+        snprintf(path, sizeof path, "%s%s", root ? "" : "/api/v1", rows[i].path);
+        expect(root ? 0 : (int)(i % 3), rows[i].method, path, rows[i].headers, rows[i].body, rows[i].status,
+               rows[i].part);
+    }
+#undef WHO
+#undef RED
+}
+
 static void a_follower_forwards_and_answers(void **state)
 {
     (void)state;
@@ -432,6 +478,7 @@ int main(void)
         cmocka_unit_test(a_command_runs_once_per_key),
         cmocka_unit_test(payloads_keep_their_numbers),
         cmocka_unit_test(a_freeze_is_asked_for_watched_and_let_go),
+        cmocka_unit_test(operators_find_act_and_read_the_record),
         cmocka_unit_test(a_follower_forwards_and_answers),
         cmocka_unit_test(who_wants_no_forwarding_is_redirected),
         cmocka_unit_test(an_election_only_delays),
