@@ -8,3 +8,4 @@ foreach(subject transcript bad_input) # they wait for elections most of the time
     assent_test(test_${subject} test_${subject}.c LIBS test_cluster test_participants TIMEOUT 300 LABEL cluster)
     add_dependencies(test_${subject} assentd)
 endforeach()
+target_sources(test_transcript PRIVATE transcripts.c)
