@@ -130,7 +130,7 @@ static json_t *branches(const struct transactions *t)
 {
     json_t *list = json_array();
     for (int i = 0; i < (t->saga ? 3 : 2); i++) {
-        char forward[96], back[96], name[8];
+        char forward[96], back[96], name[16];
         url(t, i, t->saga ? "action" : "confirm", forward);
         url(t, i, t->saga ? "compensate" : "cancel", back);
         snprintf(name, sizeof name, "b%d", i);
