@@ -235,9 +235,6 @@ void txn_finish(struct apply *a, struct assent_bytes xid, struct txn *t);
 void txn_pair_body(struct codec_writer *out, const char *key, struct assent_bytes v);
 /* Custom data; empty when there is none.  Borrowed from the store. */
 struct assent_bytes txn_custom(struct store_txn *store, struct assent_bytes xid);
-/* Decode the head of a row met while walking TXNS; false: the row is something else. `xid` borrows from
- * `key`. */
-bool txn_row(struct assent_bytes key, struct assent_bytes value, struct assent_bytes *xid, struct txn *t);
 /* Move, asserted against the table. */
 void txn_move(struct txn *t, enum txn_status to);
 /* One call succeeded: the last one finishes the transaction.  Does not save. */

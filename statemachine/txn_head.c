@@ -178,17 +178,6 @@ bool txn_load(struct store_txn *store, struct assent_bytes xid, struct txn *t)
     return true;
 }
 
-bool txn_row(struct assent_bytes key, struct assent_bytes value, struct assent_bytes *xid, struct txn *t)
-{
-    uint8_t kind;
-    bool ok = key_take_text(&key, xid) && key_take_u8(&key, &kind);
-    assert(ok);
-    if (kind != TXN_ROW_HEAD)
-        return false;
-    txn_decode(t, value);
-    return true;
-}
-
 struct assent_bytes txn_row_get(struct store_txn *store, struct assent_bytes xid, enum txn_row_kind kind)
 {
     struct store_key k = txn_key(xid, kind);
