@@ -3,8 +3,8 @@
  * A file of tests/dtm/ holds requests, each behind a line "### STATUS TEXT": the status its answer must have
  * and a text that must stand in it; "### then LETTERS/STATUS" waits until query shows these statuses.  Two
  * texts are replaced, by others of the same length, so that every other byte stays: the gid (by the one
- * newGid gave) and the port of the participant.  The requests are written after the libraries' sources
- * (dtm-protocol.md 16). */
+ * newGid gave) and the port of the participant.  What Python sends was recorded from the library;
+ * the others' requests are written after what their sources send (dtm-protocol.md 16). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
