@@ -252,8 +252,8 @@ static int teardown(void **state)
 
 int main(void)
 {
-    struct CMUnitTest tests[TRANSCRIPTS_N];
-    for (size_t i = 0; i < TRANSCRIPTS_N; i++)
+    struct CMUnitTest tests[TRANSCRIPTS_MAX];
+    for (size_t i = 0; i < TRANSCRIPTS_MAX; i++)
         tests[i] = (struct CMUnitTest){.name = transcripts[i].name,
                                        .test_func = the_next_leader_brings_it_to_the_same_end,
                                        .initial_state = (void *)(uintptr_t)&transcripts[i]};

@@ -81,7 +81,7 @@
 
 const struct ask transcripts_rest[2] = {RECORD("02"), END("SUCCEEDED")};
 
-const struct transcript transcripts[] = {
+const struct transcript transcripts[TRANSCRIPTS_MAX] = {
     {.name = "tcc-commit",
      .asks = {BEGIN("TCC", ""), COMMIT},
      .points = {"01 confirm", "02 confirm", "03 confirm"},
