@@ -99,7 +99,7 @@ void branch_move(struct branch_progress *p, enum branch_status to)
 
 /* ---- progress and reports ---- */
 
-enum { PROGRESS_FORMAT_OLD = 1, PROGRESS_FORMAT = 2 };
+enum { PROGRESS_FORMAT = 2 };
 
 void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                           const struct txn *t, const struct branch_plan *plan, struct branch_progress *p)
@@ -112,19 +112,15 @@ void branch_progress_load(struct store_txn *store, struct assent_bytes xid, uint
     struct assent_bytes r;
     if (store_get(store, STORE_BRANCHES, key_bytes(&k), &r)) {
         uint64_t format = row_take_u8(&r);
-        assert(format == PROGRESS_FORMAT || format == PROGRESS_FORMAT_OLD);
+        assert(format == PROGRESS_FORMAT);
         p->status = (enum branch_status)row_take_u8(&r);
         p->attempts = row_take_u32(&r);
         p->next_due_us = (int64_t)row_take_u64(&r);
         p->finished_us = (int64_t)row_take_u64(&r);
         p->error = row_take_bytes(&r);
-        if (format == PROGRESS_FORMAT) {
-            p->action = (enum sm_outcome)row_take_u8(&r);
-            p->errors = row_take_u32(&r);
-            p->waiting = row_take_u32(&r);
-        } else {
-            p->errors = p->attempts; /* calls that succeed are the last */
-        }
+        p->action = (enum sm_outcome)row_take_u8(&r);
+        p->errors = row_take_u32(&r);
+        p->waiting = row_take_u32(&r);
         p->acknowledge_us = r.size > 0 ? (int64_t)row_take_u64(&r) : 0;
         assert(r.size == 0);
         return;

@@ -101,7 +101,7 @@ int branch_plan_check(struct apply *a, const struct codec_node *args, uint32_t o
 
 /* ---- the plan in the store ---- */
 
-enum { PLAN_FORMAT_OLD = 1, PLAN_FORMAT = 2 };
+enum { PLAN_FORMAT = 2 };
 /* Bytes of the options behind the payload. */
 #define PLAN_OPTIONS (1 + 8 + 8 + 4 + 4 + 4 + 4)
 
@@ -212,7 +212,7 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
         return false;
     *p = (struct branch_plan){0};
     uint64_t format = row_take_u8(&r);
-    assert(format == PLAN_FORMAT || format == PLAN_FORMAT_OLD);
+    assert(format == PLAN_FORMAT);
     p->registered_us = (int64_t)row_take_u64(&r);
     p->timeout_ms = row_take_u32(&r);
     p->name = row_take_bytes(&r);
@@ -225,17 +225,15 @@ bool branch_plan_load(struct store_txn *store, struct assent_bytes xid, uint32_t
     }
     p->headers = row_take_bytes(&r);
     p->payload = row_take_bytes(&r);
-    if (format == PLAN_FORMAT) {
-        uint8_t protocol = row_take_u8(&r);
-        p->protocol_given = (protocol & 0x80) != 0;
-        p->protocol = (enum sm_protocol)(protocol & 0x7f);
-        p->retry.base_ms = row_take_u64(&r);
-        p->retry.cap_ms = row_take_u64(&r);
-        p->retry.factor = row_take_u32(&r);
-        p->retry.jitter = row_take_u32(&r);
-        p->retry.limit = row_take_u32(&r);
-        p->acknowledge_ms = row_take_u32(&r);
-    }
+    uint8_t protocol = row_take_u8(&r);
+    p->protocol_given = (protocol & 0x80) != 0;
+    p->protocol = (enum sm_protocol)(protocol & 0x7f);
+    p->retry.base_ms = row_take_u64(&r);
+    p->retry.cap_ms = row_take_u64(&r);
+    p->retry.factor = row_take_u32(&r);
+    p->retry.jitter = row_take_u32(&r);
+    p->retry.limit = row_take_u32(&r);
+    p->acknowledge_ms = row_take_u32(&r);
     assert(r.size == 0);
     return true;
 }

@@ -23,7 +23,7 @@
 
 #define CLEAN_MARK   "clean"
 #define READERS_MAX  256
-#define PLACE_FORMAT 1
+#define PLACE_FORMAT 2 /* as IMAGE_FORMAT: what another format kept is built anew */
 #define PLACE_SIZE   (1 + 3 * 8 + STORE_EXTRA_MAX)
 
 static const char place_key[] = "place";

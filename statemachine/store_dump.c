@@ -23,7 +23,8 @@
 #include "statemachine.h"
 #include "store_private.h"
 
-#define IMAGE_FORMAT 1
+/* 2: transactions have options, and indexes by the time of their begin. */
+#define IMAGE_FORMAT 2
 #define HEADER_SIZE  64
 #define ROW_HEAD     7
 #define BUFFER_BYTES (1024u * 1024)

@@ -2,8 +2,7 @@
  * once. The keys are in txn.h. */
 #include "txn.h"
 
-/* Formats 1 and 2 (of a saga) were written before there were options. */
-enum { TXN_FORMAT_OLD = 1, TXN_FORMAT_OLD_SAGA = 2, TXN_FORMAT = 3 };
+enum { TXN_FORMAT = 3 };
 enum {
     TXN_HAS_CUSTOM = 1,
     TXN_HAS_HEADERS = 2,
@@ -127,7 +126,7 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     memset(t, 0, offsetof(struct txn, raw));
     struct assent_bytes r = {t->raw, value.size};
     uint64_t format = row_take_u8(&r);
-    assert(format >= TXN_FORMAT_OLD && format <= TXN_FORMAT);
+    assert(format == TXN_FORMAT);
     t->status = t->stored = t->was = (enum txn_status)row_take_u8(&r);
     t->mode = (enum txn_mode)row_take_u8(&r);
     uint8_t flags = row_take_u8(&r);
@@ -149,7 +148,7 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     t->finished_us = (int64_t)row_take_u64(&r);
     t->token = row_take_u64(&r);
     t->timeout_ms = row_take_u64(&r);
-    t->retry = (struct retry_policy){.base_ms = row_take_u64(&r), .factor = TXN_RETRY_FACTOR_DEFAULT};
+    t->retry.base_ms = row_take_u64(&r);
     t->retry.cap_ms = row_take_u64(&r);
     t->business_type = row_take_bytes(&r);
     t->business_key = row_take_bytes(&r);
@@ -158,12 +157,8 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     t->reason = row_take_bytes(&r);
     if (t->mode == TXN_MODE_SAGA)
         saga_decode(t, &r);
-    if (format == TXN_FORMAT)
-        options_decode(&r, t);
-    if (t->status == TXN_SUSPENDED && format != TXN_FORMAT)
-        t->suspended_from = TXN_RUNNING; /* only sagas waited then, and only on their way forward */
+    options_decode(&r, t);
     assert(r.size == 0);
-    assert(format == TXN_FORMAT || (t->mode == TXN_MODE_SAGA) == (format == TXN_FORMAT_OLD_SAGA));
     assert(t->status > 0 && t->status < TXN_STATUS_NR);
     assert(t->mode > 0 && t->mode < TXN_MODE_NR);
 }
