@@ -375,7 +375,7 @@ void check_linearizable(const struct history *h, const struct model *model, enum
     char err[160];
     verdict_init(v);
     if (lin_split(h, model, &parts, err, sizeof err) != 0) {
-        verdict_unknown(v, 1, "harness: %s", err);
+        verdict_malformed(v, "harness: %s", err);
         lin_parts_close(&parts);
         return;
     }

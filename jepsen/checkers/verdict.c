@@ -20,16 +20,30 @@ void verdict_invalid(struct verdict *v, const char *format, ...)
     v->valid = INVALID;
 }
 
-void verdict_unknown(struct verdict *v, uint64_t parts, const char *format, ...)
+static void say_unknown(struct verdict *v, const char *format, va_list args)
 {
-    v->unknown_parts += parts;
     if (v->valid != VALID)
         return;
+    vsnprintf(v->why, sizeof v->why, format, args);
+    v->valid = UNKNOWN;
+}
+
+void verdict_unknown(struct verdict *v, uint64_t parts, const char *format, ...)
+{
     va_list args;
     va_start(args, format);
-    vsnprintf(v->why, sizeof v->why, format, args);
+    say_unknown(v, format, args);
     va_end(args);
-    v->valid = UNKNOWN;
+    v->unknown_parts += parts;
+}
+
+void verdict_malformed(struct verdict *v, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say_unknown(v, format, args);
+    va_end(args);
+    v->malformed = true;
 }
 
 void verdict_close(struct verdict *v)
@@ -41,7 +55,7 @@ void verdict_close(struct verdict *v)
         return;
     }
     uint64_t parts = v->checked + v->unknown_parts;
-    if (v->valid == UNKNOWN && v->unknown_parts > 0 &&
+    if (v->valid == UNKNOWN && !v->malformed && v->unknown_parts > 0 &&
         v->unknown_parts * 100 <= parts * VERDICT_UNKNOWN_PERCENT_MAX) {
         v->valid = VALID;
         v->why[0] = '\0';
@@ -53,6 +67,7 @@ void verdict_compose(struct verdict *whole, const char *name, const struct verdi
     static const int weight[] = {[VALID] = 0, [UNKNOWN] = 1, [INVALID] = 2};
     whole->checked += part->checked;
     whole->unknown_parts += part->unknown_parts;
+    whole->malformed = whole->malformed || part->malformed;
     if (weight[part->valid] <= weight[whole->valid])
         return;
     whole->valid = part->valid;

@@ -14,6 +14,7 @@
 
 #include "lin.h"
 #include "reference.h"
+#include "rows.h"
 
 static uint64_t seed_first = 1;
 static uint64_t histories = 20000;
@@ -72,34 +73,7 @@ static void a_correct_object_is_valid(void **state)
         }
 }
 
-/* Rows: hand-made histories with their verdicts.  One line each: "process type f value @time", separated by
- * ';'. */
-
-static void add_line(struct history *h, const char *line, uint64_t time)
-{
-    static const char *const types[] = {"invoke", "ok", "fail", "info"};
-    char type[8], f[16], value[64] = "null";
-    int process;
-    assert_true(sscanf(line, " %d %7s %15[^; ] %63[^;]", &process, type, f, value) >= 3);
-    size_t t = 0;
-    while (strcmp(types[t], type) != 0)
-        t++;
-    json_t *json = json_loads(value, JSON_DECODE_ANY, NULL);
-    struct op *op =
-        history_add_op(h, time, process, (enum op_type)t, f, NULL, json_is_null(json) ? NULL : json);
-    if (t == OP_FAIL)
-        snprintf(op->error, sizeof op->error, "mismatch");
-}
-
-static void parse(const char *text, struct history *h)
-{
-    history_init(h);
-    for (uint64_t time = 1; text != NULL && *text != '\0'; time++) {
-        add_line(h, text, time);
-        text = strchr(text, ';');
-        text = text == NULL ? NULL : text + 1;
-    }
-}
+/* Rows: hand-made histories with their verdicts (rows.h). */
 
 static const struct {
     const char *claim;
@@ -166,7 +140,7 @@ static void known_histories_have_their_verdict(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         struct history h;
         struct verdict v;
-        parse(rows[i].text, &h);
+        rows_parse(rows[i].text, &h);
         for (int engine = LIN_WGL; engine <= LIN_ZONES; engine++) {
             bool zones = engine == LIN_ZONES;
             if (verdict_of(&h, rows[i].model, (enum lin_engine)engine, &v) != rows[i].expected &&
@@ -182,7 +156,7 @@ static void a_finding_names_the_operations(void **state)
     (void)state;
     struct history h;
     struct verdict v;
-    parse(rows[4].text, &h);
+    rows_parse(rows[4].text, &h);
     /* Noise around it: 60 reads that fit. */
     for (uint64_t i = 0; i < 60; i++) {
         history_add_op(&h, 100 + 2 * i, 5, OP_INVOKE, "read", NULL, NULL);
