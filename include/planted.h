@@ -1,7 +1,7 @@
 /* Planted bugs: what the simulator must find.  In no build but the museum's is there anything of them.
  *
- * Each stands where such a bug would be made, as a condition beside the right one; tests/sim/museum.c lists them with
- * the budget within which a run must find each. */
+ * Each stands where such a bug would be made, as a condition beside the right one; tests/sim/museum.c lists
+ * them with the budget within which a run must find each. */
 #ifndef ASSENT_PLANTED_H
 #define ASSENT_PLANTED_H
 

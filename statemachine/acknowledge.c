@@ -151,9 +151,11 @@ static void acknowledge_late(struct apply *a, struct assent_bytes xid, struct tx
     if (t->saga.on_failure == SAGA_RETRY) {
         saga_step_again(a, xid, t, i, plan, key_bytes(&name), p, SM_OP_ACTION, false);
         txn_save(a, xid, t);
+        p->error = (struct assent_bytes){NULL, 0};
         return;
     }
     branch_progress_put(a->txn, xid, i, t, p);
+    p->error = (struct assent_bytes){NULL, 0}; /* the sentence ends with this function */
     if (t->saga.on_failure == SAGA_COMPENSATE)
         saga_back(a, xid, t, bytes_of(reason));
     else

@@ -269,6 +269,12 @@ static bool headers_same(struct assent_bytes stored, const struct codec_node *ma
     return stored.size == 0;
 }
 
+static bool retry_same(const struct retry_policy *a, const struct retry_policy *b)
+{
+    return a->base_ms == b->base_ms && a->cap_ms == b->cap_ms && a->factor == b->factor &&
+           a->jitter == b->jitter && a->limit == b->limit;
+}
+
 bool branch_same(struct store_txn *store, struct assent_bytes xid, uint32_t ordinal,
                  const struct branch_plan *p)
 {
@@ -279,8 +285,8 @@ bool branch_same(struct store_txn *store, struct assent_bytes xid, uint32_t ordi
            bytes_equal(there.url[p->forward + 1], p->url[p->forward + 1]) &&
            bytes_equal(there.url[SM_OP_TRY], p->url[SM_OP_TRY]) && there.protocol == p->protocol &&
            there.protocol_given == p->protocol_given && there.acknowledge_ms == p->acknowledge_ms &&
-           memcmp(&there.retry, &p->retry, sizeof(there.retry)) == 0 &&
-           bytes_equal(there.payload, p->payload) && headers_same(there.headers, p->header_map);
+           retry_same(&there.retry, &p->retry) && bytes_equal(there.payload, p->payload) &&
+           headers_same(there.headers, p->header_map);
 }
 
 void branch_add(struct apply *a, struct assent_bytes xid, struct txn *t, const struct branch_plan *plan)

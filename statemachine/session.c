@@ -20,8 +20,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#include "row.h"
 #include "planted.h"
+#include "row.h"
 
 #define HEAD_FORMAT 1
 #define HEAD_SIZE   (1 + 7 * 8)

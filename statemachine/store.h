@@ -39,11 +39,11 @@ enum store_table {
     STORE_EVENT_INDEX = 12,
     STORE_TXNS = 13,
     STORE_BRANCHES = 14,
-    STORE_TXN_INDEX = 15, /* (status, xid) and the like */
-    STORE_WORK = 16,      /* (due_us, xid, branch) -> operation */
-    STORE_FREEZES = 17,   /* holders of frozen resources and who waits for them: freeze.h */
-    STORE_TOPICS = 18,    /* who gets what is sent to a topic: topic.h */
-    STORE_AUDIT = 19,     /* what operators did: audit.h */
+    STORE_TXN_INDEX = 15,  /* (status, xid) and the like */
+    STORE_WORK = 16,       /* (due_us, xid, branch) -> operation */
+    STORE_FREEZES = 17,    /* holders of frozen resources and who waits for them: freeze.h */
+    STORE_TOPICS = 18,     /* who gets what is sent to a topic: topic.h */
+    STORE_AUDIT = 19,      /* what operators did: audit.h */
     STORE_BUSINESS = 20,   /* (namespace, business type) -> what it is: business.c */
     STORE_STATISTICS = 21, /* (namespace, mode, business type) -> what came of its transactions */
     STORE_TABLE_NR = 22

@@ -59,4 +59,16 @@ static inline int report_attempt(struct sm_harness *h, const char *branch, enum 
 #define report(h, branch, op, outcome)                                                                       \
     assert_int_equal(report_attempt(h, branch, SM_OP_##op, 0, SM_OUTCOME_##outcome), ASSENT_OK)
 
+/* A random walk per seed, each on a state machine of its own; a failing seed is the last one printed. */
+static inline void walk_seeds(void (*walk)(struct sm_harness *h, unsigned seed), unsigned seeds)
+{
+    for (unsigned seed = 1; seed <= seeds; seed++) {
+        struct sm_harness h;
+        print_message("seed %u\n", seed);
+        sm_harness_open(&h);
+        walk(&h, seed);
+        sm_harness_close(&h);
+    }
+}
+
 #endif /* TESTS_TXN_CASE_H */

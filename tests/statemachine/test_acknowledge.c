@@ -401,13 +401,7 @@ static void walk(struct sm_harness *h, unsigned seed)
 static void random_sagas_end_all_done_or_all_undone(void **state)
 {
     (void)state;
-    for (unsigned seed = 1; seed <= 100; seed++) {
-        struct sm_harness h;
-        print_message("seed %u\n", seed);
-        sm_harness_open(&h);
-        walk(&h, seed);
-        sm_harness_close(&h);
-    }
+    walk_seeds(walk, 100);
 }
 
 int main(void)

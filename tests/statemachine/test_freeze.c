@@ -418,7 +418,8 @@ static void transactions_are_found_by_business_key(void **state)
                                        i % 2 == 0 ? "pay" : "ship", i == 4 ? "order-17b" : "order-17")),
                          ASSENT_OK);
     assert_int_equal(sm_run(h, COMMAND_TXN_COMMIT, "{'xid':'x1'}"), ASSENT_OK);
-    assert_int_equal(sm_ask(h, QUERY_TXN_LIST, "{'businessKey':'order-17','limit':3,'order':'oldest'}"), ASSENT_OK);
+    assert_int_equal(sm_ask(h, QUERY_TXN_LIST, "{'businessKey':'order-17','limit':3,'order':'oldest'}"),
+                     ASSENT_OK);
     assert_int_equal(sm_count(h, "transactions"), 3);
     assert_int_equal(sm_ask(h, QUERY_TXN_LIST,
                             format("{'businessKey':'order-17','limit':3,'order':'oldest','after':'%s'}",

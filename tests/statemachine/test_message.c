@@ -649,13 +649,7 @@ static void walk(struct sm_harness *h, unsigned seed)
 static void random_messages_do_what_the_model_does(void **state)
 {
     (void)state;
-    for (unsigned seed = 1; seed <= 80; seed++) {
-        struct sm_harness h;
-        print_message("seed %u\n", seed);
-        sm_harness_open(&h);
-        walk(&h, seed);
-        sm_harness_close(&h);
-    }
+    walk_seeds(walk, 80);
 }
 
 int main(void)

@@ -7,45 +7,9 @@
 
 #include <cmocka.h>
 
-#include "sm_harness.h"
+#include "txn_case.h"
 
-#define ok(h, type, args) assert_int_equal(sm_run(h, type, args), ASSENT_OK)
-#define STEP(n)           "{'actionUrl':'http://p/a" n "','compensateUrl':'http://p/c" n "'}"
-
-/* "01:action 02:action" of everything in the work index, whenever it is due. */
-static const char *due(struct sm_harness *h)
-{
-    static char out[4096];
-    struct sm_work_cursor c = {0};
-    struct sm_work w;
-    size_t n = 0;
-    out[0] = 0;
-    sm_work_begin(h->sm, &c);
-    while (sm_work_next(h->sm, &c, INT64_MAX - 1, &w) && n + 200 < sizeof(out))
-        n += (size_t)snprintf(out + n, sizeof(out) - n, "%s%.*s:%s", n > 0 ? " " : "", (int)w.branch.size,
-                              (const char *)w.branch.base, sm_op_name(w.op));
-    sm_work_end(h->sm, &c);
-    return out;
-}
-
-static const char *status(struct sm_harness *h)
-{
-    return sm_ask(h, QUERY_TXN_STATUS, "{'xid':'t'}") == ASSENT_OK ? sm_text(h, "status") : "";
-}
-
-static int report_attempt(struct sm_harness *h, const char *branch, enum sm_op op, uint32_t attempt,
-                          enum sm_outcome outcome)
-{
-    char args[256];
-    snprintf(args, sizeof(args),
-             "{'xid':'t','branch':'%s','op':%d,'attempt':%u,'success':%s,'error':'%s','outcome':%d}", branch,
-             op, attempt, outcome == SM_OUTCOME_SUCCESS ? "true" : "false",
-             outcome == SM_OUTCOME_SUCCESS ? "" : "no stock", outcome);
-    return sm_run(h, COMMAND_BRANCH_REPORT, args);
-}
-
-#define report(h, branch, op, outcome)                                                                       \
-    assert_int_equal(report_attempt(h, branch, SM_OP_##op, 0, SM_OUTCOME_##outcome), ASSENT_OK)
+#define STEP(n) "{'actionUrl':'http://p/a" n "','compensateUrl':'http://p/c" n "'}"
 
 /* What DTM's tests look at: compensation and action of each step, S, F or P. */
 static const char *positions(struct sm_harness *h)
@@ -620,18 +584,6 @@ static size_t random_saga(struct model *m, unsigned *seed, char *args, size_t si
     return n + (size_t)snprintf(args + n, size - n, "]}");
 }
 
-/* The n-th piece of work; false: there are fewer. */
-static bool pick(struct sm_harness *h, unsigned nth, struct sm_work *out)
-{
-    struct sm_work_cursor c = {0};
-    bool there = true;
-    sm_work_begin(h->sm, &c);
-    for (unsigned i = 0; i <= nth && there; i++)
-        there = sm_work_next(h->sm, &c, INT64_MAX - 1, out);
-    sm_work_end(h->sm, &c);
-    return there;
-}
-
 static void model_step(struct model *m, int i, enum sm_op op, enum sm_outcome outcome)
 {
     for (int k = 0; k < STEPS; k++) {
@@ -680,13 +632,7 @@ static void walk(struct sm_harness *h, unsigned seed)
 static void random_sagas_end_all_done_or_all_undone(void **state)
 {
     (void)state;
-    for (unsigned seed = 1; seed <= 60; seed++) {
-        struct sm_harness h;
-        print_message("seed %u\n", seed);
-        sm_harness_open(&h);
-        walk(&h, seed);
-        sm_harness_close(&h);
-    }
+    walk_seeds(walk, 60);
 }
 
 int main(void)
