@@ -146,12 +146,18 @@ static const struct option_def options[] = {
      "Time after which their tcc and xa are rolled back and a msg is asked for, when they name none."},
     {"dtm-request-timeout-s", UINT(dtm_request_timeout_s), "3", 1, 600, "s",
      "Time limit of a call of theirs that names none."},
+    {"dtm-environment", FLAG(dtm_environment), NULL, 0, 0, NULL,
+     "Take from the environment, by DTM's names, what is given nowhere else: see the manual's page for its "
+     "clients."},
     {"log-format", TEXT(log_format), "json", 0, 0, "json|text", "Shape of the lines on standard error."},
     {"log-level", TEXT(log_level), "info", 0, 0, "debug|info|warning|error", "Least level that is written."},
 };
 enum { OPTION_NR = sizeof options / sizeof options[0] };
 
-static_assert(OPTION_NR <= 64, "one bit per option records which have been set");
+/* Which options have been given. */
+struct seen {
+    bool option[OPTION_NR];
+};
 
 static bool is_list(const struct option_def *o)
 {
@@ -251,15 +257,21 @@ static const struct option_def *option_by_name(const char *name)
     return NULL;
 }
 
-static uint64_t option_bit(const struct option_def *o)
+static bool *seen_at(struct seen *seen, const struct option_def *o)
 {
-    return 1ull << (o - options);
+    return &seen->option[o - options];
 }
 
-/* ---- the three sources ---- */
+static void seen_add(struct seen *seen, const struct seen *more)
+{
+    for (int i = 0; i < OPTION_NR; i++)
+        seen->option[i] = seen->option[i] || more->option[i];
+}
 
-static enum config_answer load_flags(struct config *config, int argc, char **argv, uint64_t *seen, char *err,
-                                     size_t err_size)
+/* ---- the sources ---- */
+
+static enum config_answer load_flags(struct config *config, int argc, char **argv, struct seen *seen,
+                                     char *err, size_t err_size)
 {
     struct option longs[OPTION_NR + 3] = {0};
     for (int i = 0; i < OPTION_NR; i++) {
@@ -281,13 +293,13 @@ static enum config_answer load_flags(struct config *config, int argc, char **arg
             return CONFIG_ERROR;
         }
         const struct option_def *o = &options[c - 256];
-        if (!is_list(o) && (*seen & option_bit(o))) {
+        if (!is_list(o) && *seen_at(seen, o)) {
             snprintf(err, err_size, "--%s is given twice", o->name);
             return CONFIG_ERROR;
         }
         if (!set(config, o, o->kind == OPTION_BOOL ? "true" : optarg, "command line", err, err_size))
             return CONFIG_ERROR;
-        *seen |= option_bit(o);
+        *seen_at(seen, o) = true;
     }
     if (optind < argc) {
         snprintf(err, err_size, "'%.80s' is not an option; assentd --help lists them", argv[optind]);
@@ -317,10 +329,10 @@ static bool set_env(struct config *config, const struct option_def *o, const cha
     return ok;
 }
 
-static bool load_env(struct config *config, char **env, uint64_t *seen, char *err, size_t err_size)
+static bool load_env(struct config *config, char **env, struct seen *seen, char *err, size_t err_size)
 {
     static const char prefix[] = "ASSENT_";
-    uint64_t here = 0;
+    struct seen here = {0};
     for (; env != NULL && *env != NULL; env++) {
         if (strncmp(*env, prefix, sizeof prefix - 1) != 0)
             continue;
@@ -330,21 +342,21 @@ static bool load_env(struct config *config, char **env, uint64_t *seen, char *er
             continue;
         env_to_name(key, (size_t)(value - key), name);
         const struct option_def *o = option_by_name(name);
-        if (o == NULL || (*seen & option_bit(o)))
+        if (o == NULL || *seen_at(seen, o))
             continue; /* other programs of the family share the prefix */
         if (!set_env(config, o, value + 1, err, err_size))
             return false;
-        here |= option_bit(o);
+        *seen_at(&here, o) = true;
     }
-    *seen |= here;
+    seen_add(seen, &here);
     return true;
 }
 
 /* Walk of the file: a flat map from option to scalar or list of scalars. */
 struct file_walk {
     struct config *config;
-    uint64_t seen; /* options set by a source of higher precedence */
-    uint64_t here; /* options met in this file */
+    struct seen seen; /* by a source of higher precedence */
+    struct seen here; /* in this file */
     const char *path;
     const struct option_def *option; /* whose value comes next; NULL: a key */
     int depth;                       /* 0 outside, 1 in the map, 2 in a list */
@@ -367,17 +379,17 @@ static bool walk_scalar(struct file_walk *w, const char *text, size_t line)
                      text);
             return false;
         }
-        if (w->here & option_bit(w->option)) {
+        if (*seen_at(&w->here, w->option)) {
             snprintf(w->err, w->err_size, "%s: '%.80s' is given twice", where, text);
             return false;
         }
-        w->here |= option_bit(w->option);
+        *seen_at(&w->here, w->option) = true;
         return true;
     }
     const struct option_def *o = w->option;
     if (w->depth == 1)
         w->option = NULL;
-    return (w->seen & option_bit(o)) || set(w->config, o, text, where, w->err, w->err_size);
+    return *seen_at(&w->seen, o) || set(w->config, o, text, where, w->err, w->err_size);
 }
 
 static bool walk_event(struct file_walk *w, const yaml_event_t *event)
@@ -415,7 +427,7 @@ static bool walk_event(struct file_walk *w, const yaml_event_t *event)
     return false;
 }
 
-static bool load_file(struct config *config, uint64_t *seen, char *err, size_t err_size)
+static bool load_file(struct config *config, struct seen *seen, char *err, size_t err_size)
 {
     FILE *in = fopen(config->config, "rb");
     if (in == NULL) {
@@ -426,7 +438,8 @@ static bool load_file(struct config *config, uint64_t *seen, char *err, size_t e
     if (!yaml_parser_initialize(&parser))
         abort();
     yaml_parser_set_input_file(&parser, in);
-    struct file_walk w = {config, *seen, 0, config->config, NULL, 0, err, err_size};
+    struct file_walk w = {
+        .config = config, .seen = *seen, .path = config->config, .err = err, .err_size = err_size};
     bool ok = true, end = false;
     while (ok && !end) {
         yaml_event_t event;
@@ -442,8 +455,65 @@ static bool load_file(struct config *config, uint64_t *seen, char *err, size_t e
     }
     yaml_parser_delete(&parser);
     fclose(in);
-    *seen |= w.here;
+    seen_add(seen, &w.here);
     return ok;
+}
+
+/* DTM's own names, below every other source: in DTM too the file wins.  Source: docs/dtm.md. */
+static const struct {
+    const char *dtm, *option;
+} dtm_names[] = {
+    {"RETRY_INTERVAL", "dtm-retry-interval-s"},
+    {"TIMEOUT_TO_FAIL", "dtm-timeout-to-fail-s"},
+    {"REQUEST_TIMEOUT", "dtm-request-timeout-s"},
+    {"HTTP_PORT", "dtm-http"},
+    {"ALERT_WEB_HOOK", "alert-url"},
+    {"ALERT_RETRY_LIMIT", "alert-after"},
+    {"LOG_LEVEL", "log-level"},
+};
+
+static const char *value_of(char **env, const char *name)
+{
+    size_t size = strlen(name);
+    for (; env != NULL && *env != NULL; env++)
+        if (strncmp(*env, name, size) == 0 && (*env)[size] == '=')
+            return *env + size + 1;
+    return NULL;
+}
+
+/* Set what DTM calls `name` and nobody else has set; an empty value is none. */
+static bool set_dtm(struct config *config, const char *name, const struct option_def *o, const char *value,
+                    char *err, size_t err_size)
+{
+    char where[48], text[32];
+    snprintf(where, sizeof where, "environment (%s)", name);
+    if (strcmp(name, "HTTP_PORT") == 0) {
+        uint64_t port;
+        if (!parse_uint(value, &port) || port == 0 || port > UINT16_MAX) {
+            snprintf(err, err_size, "%s: a port is 1 to 65535, not '%.40s'", where, value);
+            return false;
+        }
+        snprintf(text, sizeof text, "0.0.0.0:%u", (unsigned)port);
+        value = text;
+    }
+    if (strcmp(name, "LOG_LEVEL") == 0 && strcmp(value, "warn") == 0)
+        value = "warning";
+    return set(config, o, value, where, err, err_size);
+}
+
+static bool load_dtm(struct config *config, char **env, struct seen *seen, char *err, size_t err_size)
+{
+    for (size_t i = 0; i < sizeof dtm_names / sizeof dtm_names[0]; i++) {
+        const struct option_def *o = option_by_name(dtm_names[i].option);
+        const char *value = value_of(env, dtm_names[i].dtm);
+        assert(o != NULL);
+        if (value == NULL || *value == 0 || *seen_at(seen, o))
+            continue;
+        if (!set_dtm(config, dtm_names[i].dtm, o, value, err, err_size))
+            return false;
+        *seen_at(seen, o) = true;
+    }
+    return true;
 }
 
 /* ---- what the values mean together ---- */
@@ -607,7 +677,7 @@ enum config_answer config_load(struct config *config, int argc, char **argv, cha
                                size_t err_size)
 {
     *config = (struct config){0};
-    uint64_t seen = 0;
+    struct seen seen = {0};
     enum config_answer answer = load_flags(config, argc, argv, &seen, err, err_size);
     if (answer != CONFIG_RUN)
         return answer;
@@ -615,12 +685,14 @@ enum config_answer config_load(struct config *config, int argc, char **argv, cha
         return CONFIG_ERROR;
     if (config->config != NULL && !load_file(config, &seen, err, err_size))
         return CONFIG_ERROR;
+    if (config->dtm_environment && !load_dtm(config, env, &seen, err, err_size))
+        return CONFIG_ERROR;
     for (int i = 0; i < OPTION_NR; i++) {
         const struct option_def *o = &options[i];
         const void *field = (const char *)config + o->offset;
         bool absent = o->kind == OPTION_TEXT   ? *(char *const *)field == NULL
                       : is_list(o)             ? ((const struct config_list *)field)->n == 0
-                      : o->kind == OPTION_UINT ? *(const uint64_t *)field == 0 && !(seen & option_bit(o))
+                      : o->kind == OPTION_UINT ? *(const uint64_t *)field == 0 && !*seen_at(&seen, o)
                                                : false;
         if (absent && o->absent != NULL && !set(config, o, o->absent, "default", err, err_size))
             return CONFIG_ERROR;

@@ -1,6 +1,7 @@
 /* What one node is told at its start: one table of options drives flags, environment, file, help and manual.
  *
- * Precedence: flag, then ASSENT_<NAME> in the environment, then the YAML file of --config, then the default.
+ * Precedence: flag, then ASSENT_<NAME> in the environment, then the YAML file of --config, then (with
+ * --dtm-environment) what DTM calls it in the environment, then the default.
  * An unknown flag or file key is an error with a sentence. */
 #ifndef NODE_CONFIG_H
 #define NODE_CONFIG_H
@@ -42,6 +43,7 @@ struct config {
     uint64_t events_kept, event_streams, event_heartbeat_ms;
     struct config_list dtm_http;
     char *dtm_namespace;
+    bool dtm_environment;
     uint64_t dtm_retry_interval_s, dtm_retry_cap_s, dtm_timeout_to_fail_s, dtm_request_timeout_s;
     uint64_t http_connections, http_idle_s, http_read_s, rpc_connections, rpc_inflight;
     struct raftlog_server servers[ASSENT_NODES_MAX]; /* --cluster taken apart */

@@ -194,6 +194,70 @@ static void rules_come_from_the_environment_too(void **state)
     config_close(&c);
 }
 
+static void names_of_dtm_are_taken_when_asked_for(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/assent-config-XXXXXX", err[CONFIG_ERROR_BYTES];
+    int fd = mkstemp(path);
+    dprintf(fd, "dtm-environment: true\ndtm-timeout-to-fail-s: 50\n");
+    close(fd);
+    char *env[] = {"RETRY_INTERVAL=20",
+                   "TIMEOUT_TO_FAIL=60",
+                   "REQUEST_TIMEOUT=5",
+                   "HTTP_PORT=36789",
+                   "ALERT_WEB_HOOK=http://h/alert",
+                   "ALERT_RETRY_LIMIT=7",
+                   "LOG_LEVEL=warn",
+                   "STORE_DRIVER=mysql",
+                   "ASSENT_DTM_REQUEST_TIMEOUT_S=4",
+                   NULL};
+    struct config c;
+    assert_int_equal(load(&c, env, err, BASE, "--alert-after", "2", "--config", path, NULL), CONFIG_RUN);
+    assert_int_equal(c.dtm_retry_interval_s, 20);
+    assert_int_equal(c.dtm_timeout_to_fail_s, 50); /* the file's */
+    assert_int_equal(c.dtm_request_timeout_s, 4);  /* our own name */
+    assert_int_equal(c.alert_after, 2);            /* the flag */
+    assert_int_equal(c.dtm_http.n, 1);
+    assert_string_equal(c.dtm_http.item[0], "0.0.0.0:36789");
+    assert_string_equal(c.alert_url, "http://h/alert");
+    assert_string_equal(c.log_level, "warning");
+    config_close(&c);
+    unlink(path);
+    assert_int_equal(load(&c, env, err, BASE, NULL), CONFIG_RUN); /* nobody asked */
+    assert_int_equal(c.dtm_retry_interval_s, 10);
+    assert_int_equal(c.dtm_http.n, 0);
+    assert_null(c.alert_url);
+    assert_string_equal(c.log_level, "info");
+    config_close(&c);
+    char *empty[] = {"ALERT_WEB_HOOK=", NULL};
+    assert_int_equal(load(&c, empty, err, BASE, "--dtm-environment", NULL), CONFIG_RUN);
+    assert_null(c.alert_url);
+    config_close(&c);
+}
+
+static void a_mistake_in_a_name_of_dtm_says_where_it_is(void **state)
+{
+    (void)state;
+    static const struct {
+        char *assignment;
+        const char *part;
+    } rows[] = {
+        {"HTTP_PORT=0", "environment (HTTP_PORT): a port is 1 to 65535, not '0'"},
+        {"HTTP_PORT=65536", "environment (HTTP_PORT)"},
+        {"HTTP_PORT=localhost:1", "environment (HTTP_PORT)"},
+        {"RETRY_INTERVAL=soon", "environment (RETRY_INTERVAL): --dtm-retry-interval-s"},
+        {"LOG_LEVEL=loud", "--log-level"},
+        {"ALERT_WEB_HOOK=h/alert", "--alert-url"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct config c;
+        char err[CONFIG_ERROR_BYTES], *env[] = {rows[i].assignment, NULL};
+        assert_int_equal(load(&c, env, err, BASE, "--dtm-environment", NULL), CONFIG_ERROR);
+        assert_non_null(strstr(err, rows[i].part));
+        config_close(&c);
+    }
+}
+
 static void clusters_are_checked(void **state)
 {
     (void)state;
@@ -337,6 +401,8 @@ int main(void)
         cmocka_unit_test(what_is_required_is_asked_for),
         cmocka_unit_test(what_is_for_tests_is_refused_elsewhere),
         cmocka_unit_test(rules_come_from_the_environment_too),
+        cmocka_unit_test(names_of_dtm_are_taken_when_asked_for),
+        cmocka_unit_test(a_mistake_in_a_name_of_dtm_says_where_it_is),
         cmocka_unit_test(clusters_are_checked),
         cmocka_unit_test(files_are_checked),
         cmocka_unit_test(help_and_version_are_answers),
