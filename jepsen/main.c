@@ -21,7 +21,7 @@ static void usage(void)
         fprintf(stderr, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
     fprintf(stderr, "faults:\n");
     for (uint32_t i = 0; i < faults_n; i++)
-        fprintf(stderr, "  %-12s %s\n", faults[i].name, faults[i].what);
+        fprintf(stderr, "  %-12s %s\n", faults[i]->name, faults[i]->what);
 }
 
 static bool take_faults(struct options *o, char *list)
@@ -91,7 +91,7 @@ int main(int argc, char **argv)
     ok =
         ok && o.workload != NULL && o.nodes >= 1 && o.nodes <= NODES_MAX && o.workers >= 1 && o.workers <= 64;
     for (uint32_t i = 0; ok && i < o.faults_n; i++) {
-        if (o.faults[i]->needs_namespaces && o.loopback) {
+        if ((o.faults[i]->needs & SUT_NETWORK) && o.loopback) {
             fprintf(stderr, "assent-jepsen: %s needs network namespaces, not --loopback\n",
                     o.faults[i]->name);
             return 3;

@@ -46,6 +46,7 @@ static bool reached_nobody(CURLcode code)
 static void judge(struct http_answer *out, const struct buffer *body, bool read)
 {
     json_t *root = body->n > 0 ? json_loadb(body->bytes, body->n, 0, NULL) : NULL;
+    out->server_ms = json_integer_value(json_object_get(root, "timestamp"));
     const char *code = json_string_value(json_object_get(json_object_get(root, "error"), "code"));
     if (out->status == 200 && json_is_true(json_object_get(root, "success"))) {
         out->outcome = HTTP_DONE;

@@ -4,6 +4,7 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* What is certain about a request that ended. */
 enum http_outcome {
@@ -14,9 +15,10 @@ enum http_outcome {
 
 struct http_answer {
     enum http_outcome outcome;
-    long status;    /* 0: no answer */
-    json_t *data;   /* of success; owned by the answer */
-    char error[64]; /* code of the product or of the transport; "" on success */
+    long status;       /* 0: no answer */
+    json_t *data;      /* of success; owned by the answer */
+    int64_t server_ms; /* the node's wall clock as the answer says it; 0: it does not say */
+    char error[64];    /* code of the product or of the transport; "" on success */
 };
 
 /* `base` is "http://host:port"; `path` begins with '/'; `key` (may be NULL) is the Idempotency-Key; `body`

@@ -1,7 +1,4 @@
-/* The cluster under test; see nodes.h.
- *
- * With namespaces: a bridge <prefix>b in ours, per node a namespace and a cable; a one-way cut is a blackhole
- * route in the sender's namespace.  Clients come over the bridge, which no cut touches. */
+/* The cluster under test; see nodes.h. */
 #include "nodes.h"
 
 #include <arpa/inet.h>
@@ -24,23 +21,20 @@
 #define STOP_MS  10000
 #define FAKETIME "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
-static uint64_t now_ms(void)
+uint64_t sut_now_ms(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
-static void nap(long ms)
+void sut_nap(long ms)
 {
     struct timespec t = {ms / 1000, ms % 1000 * 1000000};
     nanosleep(&t, NULL);
 }
 
-/* Run a command of words; its exit status. */
-static int command(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static int command(const char *format, ...)
+int sut_command(int ns, const char *format, ...)
 {
     char line[512], *words[32];
     int n = 0;
@@ -58,6 +52,7 @@ static int command(const char *format, ...)
         dup2(null, 0);
         dup2(null, 1);
         dup2(null, 2);
+        network_enter(ns);
         execvp(words[0], words);
         _exit(127);
     }
@@ -80,74 +75,54 @@ static uint16_t free_port(void)
     return port;
 }
 
-static bool network_up(struct sut *s)
+static void place(struct sut *s, uint32_t i, uint32_t id)
 {
-    uint32_t net = (uint32_t)getpid() % 200 + 20;
-    bool ok = command("ip link add %sb type bridge", s->prefix) == 0 &&
-              command("ip addr add 10.%u.7.1/24 dev %sb", net, s->prefix) == 0 &&
-              command("ip link set %sb up", s->prefix) == 0;
-    for (uint32_t i = 0; ok && i < s->n; i++) {
-        struct sut_node *n = &s->nodes[i];
-        snprintf(n->ns, sizeof n->ns, "%s%u", s->prefix, i);
-        snprintf(n->host, sizeof n->host, "10.%u.7.%u", net, 10 + i);
-        ok = command("ip netns add %s", n->ns) == 0 &&
-             command("ip link add %sv%u type veth peer name eth0 netns %s", s->prefix, i, n->ns) == 0 &&
-             command("ip link set %sv%u master %sb up", s->prefix, i, s->prefix) == 0 &&
-             command("ip -n %s addr add %s/24 dev eth0", n->ns, n->host) == 0 &&
-             command("ip -n %s link set eth0 up", n->ns) == 0 &&
-             command("ip -n %s link set lo up", n->ns) == 0;
-    }
-    return ok;
+    struct sut_node *node = &s->nodes[i];
+    node->id = id;
+    snprintf(node->dir, sizeof node->dir, "%s/node-%u", s->dir, id);
+    snprintf(node->log, sizeof node->log, "%s/node-%u.log", s->dir, id);
+    if (s->wants & SUT_CLOCKS)
+        snprintf(node->faketime, sizeof node->faketime, "%s/node-%u.clock", s->dir, id);
+    sut_clock(s, i, 0);
 }
 
-static void network_down(struct sut *s)
-{
-    for (uint32_t i = 0; i < s->n; i++)
-        if (s->nodes[i].ns[0] != 0)
-            command("ip netns del %s", s->nodes[i].ns);
-    command("ip link del %sb", s->prefix);
-}
-
-bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, bool namespaces, char *why,
+bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, unsigned wants, char *why,
               size_t why_size)
 {
-    *s = (struct sut){.n = n, .namespaces = namespaces};
-    s->clocks = access(FAKETIME, R_OK) == 0;
+    *s = (struct sut){.n = n, .next_id = n + 1, .wants = wants, .own_ns = -1};
+    for (uint32_t i = 0; i <= n; i++)
+        s->nodes[i].ns = s->nodes[i].loop = -1;
     snprintf(s->dir, sizeof s->dir, "%s", dir);
     snprintf(s->program, sizeof s->program, "%s", program);
-    snprintf(s->prefix, sizeof s->prefix, "aj%x", (unsigned)getpid() & 0xffff);
     if (access(program, X_OK) != 0) {
         snprintf(why, why_size, "%s is no program: build assentd first", program);
         return false;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        struct sut_node *node = &s->nodes[i];
-        node->id = i + 1;
-        snprintf(node->host, sizeof node->host, "127.0.0.1");
-        snprintf(node->dir, sizeof node->dir, "%s/node-%u", dir, node->id);
-        snprintf(node->log, sizeof node->log, "%s/node-%u.log", dir, node->id);
-        if (s->clocks)
-            snprintf(node->faketime, sizeof node->faketime, "%s/node-%u.clock", dir, node->id);
-    }
-    if (namespaces && !network_up(s)) {
-        network_down(s);
-        snprintf(why, why_size, "network namespaces cannot be made here (root and iproute2 are needed)");
+    if ((wants & SUT_CLOCKS) && access(FAKETIME, R_OK) != 0) {
+        snprintf(why, why_size, "clocks cannot be set apart: %s is missing (package libfaketime)", FAKETIME);
         return false;
     }
-    for (uint32_t i = 0; i < n; i++) {
+    for (uint32_t i = 0; i <= n; i++) {
+        snprintf(s->nodes[i].host, sizeof s->nodes[i].host, "127.0.0.1");
+        place(s, i, i + 1);
+    }
+    if ((wants & SUT_NETWORK) && !network_up(s, why, why_size))
+        return false;
+    if ((wants & SUT_DISKS) && !disks_up(s, why, why_size))
+        return false;
+    for (uint32_t i = 0; i <= n; i++) {
         struct sut_node *node = &s->nodes[i];
-        node->raft = namespaces ? 9081 : free_port();
-        node->http = namespaces ? 8080 : free_port();
-        node->rpc = namespaces ? 7080 : free_port();
+        node->raft = wants & SUT_NETWORK ? 9081 : free_port();
+        node->http = wants & SUT_NETWORK ? 8080 : free_port();
+        node->rpc = wants & SUT_NETWORK ? 7080 : free_port();
         snprintf(node->base, sizeof node->base, "http://%s:%u", node->host, node->http);
-        sut_clock(s, i, 0);
     }
     return true;
 }
 
 static void exec_node(struct sut *s, struct sut_node *n)
 {
-    char id[16], name[32], cluster[512] = "", http[64], rpc[64];
+    char id[16], name[32], cluster[512] = "", raft[64], http[64], rpc[64];
     snprintf(id, sizeof id, "%u", n->id);
     snprintf(name, sizeof name, "node-%u", n->id);
     for (uint32_t i = 0; i < s->n; i++)
@@ -155,24 +130,20 @@ static void exec_node(struct sut *s, struct sut_node *n)
                  s->nodes[i].id, s->nodes[i].host, s->nodes[i].raft);
     snprintf(http, sizeof http, "%s:%u", n->host, n->http);
     snprintf(rpc, sizeof rpc, "%s:%u", n->host, n->rpc);
-    if (s->clocks) {
+    if (s->wants & SUT_CLOCKS) {
         setenv("LD_PRELOAD", FAKETIME, 1);
         setenv("FAKETIME_TIMESTAMP_FILE", n->faketime, 1);
         setenv("FAKETIME_NO_CACHE", "1", 1);
         setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
     }
-    char *args[32];
-    int k = 0;
-    if (n->ns[0] != 0) {
-        static char ip[] = "ip", netns[] = "netns", exec[] = "exec";
-        args[k++] = ip, args[k++] = netns, args[k++] = exec, args[k++] = n->ns;
-    }
-    char *const rest[] = {s->program, "--id",   id,   "--name", name, "--data",     n->dir, "--cluster",
-                          cluster,    "--http", http, "--rpc",  rpc,  "--insecure", NULL};
-    for (int i = 0; rest[i] != NULL; i++)
-        args[k++] = rest[i];
-    args[k] = NULL;
-    execvp(args[0], args);
+    snprintf(raft, sizeof raft, "%s:%u", n->host, n->raft);
+    network_enter(n->ns);
+    if (n->join)
+        execl(s->program, s->program, "--id", id, "--name", name, "--data", n->dir, "--join", "--raft-listen",
+              raft, "--http", http, "--rpc", rpc, "--insecure", (char *)NULL);
+    else
+        execl(s->program, s->program, "--id", id, "--name", name, "--data", n->dir, "--cluster", cluster,
+              "--http", http, "--rpc", rpc, "--insecure", (char *)NULL);
     _exit(127);
 }
 
@@ -187,6 +158,7 @@ bool sut_start(struct sut *s, uint32_t i)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         if (getppid() != judge)
             _exit(127);
+        setpgid(0, 0); /* the terminal's Ctrl-C is for the judge */
         int log = open(n->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
         dup2(log, 1);
         dup2(log, 2);
@@ -212,21 +184,31 @@ void sut_kill(struct sut *s, uint32_t i)
     gone(&s->nodes[i]);
 }
 
-void sut_stop(struct sut *s, uint32_t i)
+int sut_exit_status(struct sut *s, uint32_t i, uint64_t timeout_ms)
 {
     struct sut_node *n = &s->nodes[i];
-    if (n->pid == 0)
-        return;
-    sut_pause(s, i, false);
-    kill(n->pid, SIGTERM);
-    for (uint64_t from = now_ms(); now_ms() - from < STOP_MS; nap(20)) {
+    for (uint64_t from = sut_now_ms(); n->pid != 0; sut_nap(20)) {
         int status;
         if (waitpid(n->pid, &status, WNOHANG) == n->pid) {
             n->pid = 0;
-            return;
+            n->paused = false;
+            return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
         }
+        if (sut_now_ms() - from >= timeout_ms)
+            return -1;
     }
+    return -1;
+}
+
+bool sut_stop(struct sut *s, uint32_t i)
+{
+    if (s->nodes[i].pid == 0)
+        return true;
+    sut_pause(s, i, false);
+    kill(s->nodes[i].pid, SIGTERM);
+    int status = sut_exit_status(s, i, STOP_MS);
     sut_kill(s, i);
+    return status == 0;
 }
 
 void sut_pause(struct sut *s, uint32_t i, bool on)
@@ -240,10 +222,8 @@ void sut_pause(struct sut *s, uint32_t i, bool on)
 
 void sut_cut(struct sut *s, uint32_t from, uint32_t to, bool cut)
 {
-    if (!s->namespaces || from == to)
-        return;
-    command("ip -n %s route %s blackhole %s/32", s->nodes[from].ns, cut ? "replace" : "del",
-            s->nodes[to].host);
+    if ((s->wants & SUT_NETWORK) && from != to)
+        network_cut(s, from, to, cut);
 }
 
 void sut_heal(struct sut *s)
@@ -255,7 +235,7 @@ void sut_heal(struct sut *s)
 
 void sut_clock(struct sut *s, uint32_t i, int64_t offset_ms)
 {
-    if (!s->clocks)
+    if (!(s->wants & SUT_CLOCKS))
         return;
     char temporary[340];
     snprintf(temporary, sizeof temporary, "%s.new", s->nodes[i].faketime);
@@ -284,7 +264,7 @@ int sut_leader(struct sut *s)
 
 bool sut_settled(struct sut *s, uint64_t timeout_ms)
 {
-    for (uint64_t from = now_ms(); now_ms() - from < timeout_ms; nap(50)) {
+    for (uint64_t from = sut_now_ms(); sut_now_ms() - from < timeout_ms; sut_nap(50)) {
         bool all = sut_leader(s) >= 0;
         for (uint32_t i = 0; all && i < s->n; i++) {
             struct http_answer a;
@@ -314,11 +294,31 @@ uint32_t sut_dead(struct sut *s)
     return dead;
 }
 
+uint32_t sut_join(struct sut *s)
+{
+    uint32_t i = s->n;
+    sut_leave(s);
+    place(s, i, s->next_id++);
+    s->nodes[i].join = true;
+    sut_start(s, i);
+    return i;
+}
+
+void sut_leave(struct sut *s)
+{
+    sut_kill(s, s->n);
+    if (s->nodes[s->n].join)
+        sut_command(-1, "rm -rf %s", s->nodes[s->n].dir);
+}
+
 void sut_close(struct sut *s)
 {
-    for (uint32_t i = 0; i < s->n; i++)
+    if (s->n == 0)
+        return;
+    for (uint32_t i = 0; i <= s->n; i++)
         sut_kill(s, i);
-    if (s->namespaces)
-        network_down(s);
+    sut_leave(s);
+    disks_down(s);
+    network_down(s);
     s->n = 0;
 }

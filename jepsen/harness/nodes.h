@@ -1,15 +1,26 @@
-/* The cluster under test: processes of assentd, each in a network namespace of its own where that is
- * possible.
+/* The cluster under test: processes of assentd, each in a network namespace and on a disk of its own where
+ * that is wanted and possible.
  *
- * Everything has the run's prefix in its name and is ended by its exact id; the nodes die with the judge. */
+ * Nothing has to be cleaned up, also after SIGKILL of the judge: the network stands in a namespace without a
+ * name, disks are deleted files mounted where only the judge and its nodes see them, and the nodes die with
+ * the judge; the kernel takes all of it down when the last of these processes has ended. */
 #ifndef JEPSEN_NODES_H
 #define JEPSEN_NODES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
 #define NODES_MAX 7
+
+/* What a run's faults need. */
+#define SUT_NETWORK 1u /* a namespace per node, on a bridge */
+#define SUT_SWITCH  2u /* on a switch of the judge's own instead (with SUT_NETWORK) */
+#define SUT_DISKS   4u /* an ext4 per node */
+#define SUT_CLOCKS  8u /* libfaketime */
+
+struct tap_switch;
 
 struct sut_node {
     uint32_t id;
@@ -18,31 +29,37 @@ struct sut_node {
     char host[32]; /* where clients and peers reach it */
     char base[64]; /* "http://host:port" */
     char dir[320], log[320];
-    char ns[32]; /* namespace; "": ours */
+    int ns;    /* descriptor of its network namespace; -1: ours */
+    int loop;  /* descriptor of the loop device under its directory; -1: none */
+    bool join; /* enters a running cluster */
     uint16_t raft, http, rpc;
     char faketime[320]; /* file with the offset of its clock; "": its clock is true */
 };
 
 struct sut {
-    uint32_t n;
-    struct sut_node nodes[NODES_MAX];
+    uint32_t n;                           /* nodes that clients ask */
+    struct sut_node nodes[NODES_MAX + 1]; /* the one behind them comes and goes by changes of membership */
+    uint32_t next_id;
     char dir[256];
     char program[256]; /* assentd */
-    bool namespaces;   /* partitions are possible */
-    bool clocks;       /* clocks can be skewed */
-    char prefix[16];   /* of namespaces and cables */
+    unsigned wants;    /* SUT_...: what there is */
+    int own_ns;        /* the judge's namespace, while others are entered; -1: none */
+    struct tap_switch *fabric;
 };
 
-/* Choose addresses, make directories and, with `namespaces`, the network.  False: `why` says what is missing.
- */
-bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, bool namespaces, char *why,
+/* Choose addresses, make directories and what is wanted of SUT_...  Before any thread is started: it enters
+ * namespaces.  False: `why` says what is missing. */
+bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, unsigned wants, char *why,
               size_t why_size);
 /* Ends everything and takes the network down.  Safe at any time, also from an exit handler. */
 void sut_close(struct sut *s);
 
 bool sut_start(struct sut *s, uint32_t i);
 void sut_kill(struct sut *s, uint32_t i); /* SIGKILL, and gone */
-void sut_stop(struct sut *s, uint32_t i); /* SIGTERM, and gone; SIGKILL after ten seconds */
+/* SIGTERM, and gone.  False: it ended with another status than 0, or only by SIGKILL after ten seconds. */
+bool sut_stop(struct sut *s, uint32_t i);
+/* Wait until the node ends by itself: its exit status (256 + number of a signal), or -1: it lives on. */
+int sut_exit_status(struct sut *s, uint32_t i, uint64_t timeout_ms);
 void sut_pause(struct sut *s, uint32_t i, bool on);
 /* What `from` sends to `to` vanishes. */
 void sut_cut(struct sut *s, uint32_t from, uint32_t to, bool cut);
@@ -53,7 +70,34 @@ void sut_clock(struct sut *s, uint32_t i, int64_t offset_ms);
 int sut_leader(struct sut *s);
 /* Wait until somebody leads and all running nodes know it; false after `timeout_ms`. */
 bool sut_settled(struct sut *s, uint64_t timeout_ms);
+/* A node with a fresh id, an empty directory and `--join` in the place behind the others: its index.  And its
+ * end, directory included. */
+uint32_t sut_join(struct sut *s);
+void sut_leave(struct sut *s);
 /* Nodes that died by themselves since they were started: their number. */
 uint32_t sut_dead(struct sut *s);
+
+/* ---- network.c ---- */
+bool network_up(struct sut *s, char *why, size_t why_size);
+void network_down(struct sut *s);
+void network_enter(int ns); /* for this thread, until another call */
+void network_cut(struct sut *s, uint32_t from, uint32_t to, bool cut);
+/* How many of `n` datagrams from one node to another arrive within `wait_ms` after the last; with `first_us`,
+ * how long the first took (may be NULL). */
+uint32_t network_probe(struct sut *s, uint32_t from, uint32_t to, uint32_t n, int wait_ms,
+                       uint64_t *first_us);
+
+/* ---- disks.c ---- */
+bool disks_up(struct sut *s, char *why, size_t why_size);
+void disks_down(struct sut *s);
+/* The power of the disk goes: what was not synced is lost, and nothing can be written any more. */
+bool disk_cut(struct sut *s, uint32_t i);
+/* ... and it comes back.  No process may have it open. */
+bool disk_again(struct sut *s, uint32_t i);
+
+/* Run a command of words, in a network namespace unless `ns` is -1; its exit status. */
+int sut_command(int ns, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t sut_now_ms(void);
+void sut_nap(long ms);
 
 #endif

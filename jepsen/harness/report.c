@@ -164,6 +164,11 @@ static void write_index(struct run *r, const struct verdict *v)
             "href=results.json>results</a>",
             r->ok, r->failed, r->unknown, v->checked, v->unknown_parts, r->faults_applied, r->leaders_seen,
             r->o.seed);
+    fprintf(f, "<table><tr><th>fault<th>times in force<th>self-check");
+    for (uint32_t i = 0; i < r->o.faults_n; i++)
+        fprintf(f, "<tr><td>%s: %s<td>%u<td>good", r->o.faults[i]->name, r->o.faults[i]->what,
+                r->in_force[i]);
+    fprintf(f, "</table>");
     for (uint32_t i = 1; i <= r->o.nodes; i++)
         fprintf(f, ", <a href=node-%u.log>log of node-%u</a>", i, i);
     fprintf(f, "</p>\n");
@@ -181,6 +186,11 @@ static void write_results(struct run *r, const struct verdict *v)
                   (json_int_t)r->failed, "unknown", (json_int_t)r->unknown, "judged", (json_int_t)v->checked,
                   "undecided", (json_int_t)v->unknown_parts, "faults", (int)r->faults_applied,
                   "leaderChanges", (int)r->leaders_seen, "seed", (json_int_t)r->o.seed);
+    json_t *classes = json_object();
+    for (uint32_t i = 0; i < r->o.faults_n; i++)
+        json_object_set_new(classes, r->o.faults[i]->name,
+                            json_pack("{s:i,s:b}", "inForce", (int)r->in_force[i], "selfCheck", 1));
+    json_object_set_new(j, "faultClasses", classes);
     json_dump_file(j, path, JSON_INDENT(2));
     json_decref(j);
 }

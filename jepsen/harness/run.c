@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,18 @@ void run_nemesis_op(struct run *r, const char *f, const char *text)
     struct op op = {.process = PROCESS_NEMESIS, .type = OP_INFO, .value = json_string(text)};
     snprintf(op.f, sizeof op.f, "%s", f);
     run_record(r, &op);
+}
+
+void run_violation(struct run *r, const char *format, ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    run_nemesis_op(r, "violation", text);
+    if (r->violation[0] == 0)
+        snprintf(r->violation, sizeof r->violation, "%s", text);
 }
 
 /* ---- workers ---- */
@@ -188,23 +201,47 @@ static void progress(const struct run *r, const char *now)
             (double)run_now_ns(r) / 1e9, r->ok, r->failed, r->unknown, r->leaders_seen, now);
 }
 
+/* Nobody ends by itself, unless a fault gives it a reason. */
+static void watch_deaths(struct run *r, const struct fault *f)
+{
+    uint32_t dead = sut_dead(&r->sut);
+    if (dead > 0 && (f == NULL || !f->may_die))
+        run_violation(r, "%u nodes ended by themselves %s %s: see their logs", dead,
+                      f != NULL ? "under" : "without a fault", f != NULL ? f->name : "");
+}
+
+/* Every class once before any comes again, in random order. */
+static uint32_t choose(struct run *r, uint32_t *left)
+{
+    pthread_mutex_lock(&r->lock);
+    if (*left == 0)
+        *left = (1u << r->o.faults_n) - 1;
+    uint32_t i;
+    do
+        i = (uint32_t)run_random(r, r->o.faults_n);
+    while ((*left & (1u << i)) == 0);
+    *left &= ~(1u << i);
+    pthread_mutex_unlock(&r->lock);
+    return i;
+}
+
 static void nemesis(struct run *r)
 {
     uint64_t until_ns = (uint64_t)r->o.seconds * 1000000000u;
+    uint32_t left = 0;
     wait_ms(r, 3000, until_ns); /* a calm beginning to compare with */
     while (run_now_ns(r) < until_ns && !interrupted) {
         char text[256] = "";
-        const struct fault *f = NULL;
-        if (r->o.faults_n > 0) {
-            pthread_mutex_lock(&r->lock);
-            f = r->o.faults[run_random(r, r->o.faults_n)];
-            pthread_mutex_unlock(&r->lock);
-        }
+        uint32_t i = r->o.faults_n > 0 ? choose(r, &left) : 0;
+        const struct fault *f = r->o.faults_n > 0 ? r->o.faults[i] : NULL;
+        watch_deaths(r, NULL);
         if (f != NULL && f->begin(r, text, sizeof text)) {
             r->faults_applied++;
+            r->in_force[i]++;
             run_nemesis_op(r, f->name, text);
             progress(r, text);
             wait_ms(r, about(r, r->o.fault_ms), until_ns);
+            watch_deaths(r, f);
             f->end(r);
             run_nemesis_op(r, f->name, "end");
         }
@@ -250,14 +287,40 @@ static bool make_dirs(struct run *r, char *why, size_t why_size)
 
 static bool start_nodes(struct run *r, char *why, size_t why_size)
 {
-    if (!sut_open(&r->sut, r->o.nodes, r->dir, r->o.program, !r->o.loopback, why, why_size))
-        return false;
+    unsigned wants = r->o.loopback ? 0 : SUT_NETWORK;
+    for (uint32_t i = 0; i < r->o.faults_n; i++)
+        wants |= r->o.faults[i]->needs;
     closing = r;
+    if (!sut_open(&r->sut, r->o.nodes, r->dir, r->o.program, wants, why, why_size))
+        return false;
     for (uint32_t i = 0; i < r->sut.n; i++)
         if (!sut_start(&r->sut, i))
             return false;
     snprintf(why, why_size, "the nodes did not agree on a leader; their logs stand in %s", r->dir);
     return sut_settled(&r->sut, SETTLE_MS);
+}
+
+/* A fault that does not do what it says proves nothing. */
+static bool calibrate(struct run *r, char *why, size_t why_size)
+{
+    for (uint32_t i = 0; i < r->o.faults_n && !interrupted; i++) {
+        char reason[256] = "";
+        const struct fault *f = r->o.faults[i];
+        uint64_t from_ns = monotonic_ns();
+        bool ok = f->calibrate(r, reason, sizeof reason);
+        if (ok && !sut_settled(&r->sut, SETTLE_MS)) {
+            snprintf(reason, sizeof reason, "the cluster did not serve again after it");
+            ok = false;
+        }
+        if (!ok) {
+            snprintf(why, why_size, "the self-check of %s failed: %s", f->name, reason);
+            return false;
+        }
+        fprintf(stderr, "self-check of %s: good, %.1f s\n", f->name,
+                (double)(monotonic_ns() - from_ns) / 1e9);
+    }
+    snprintf(why, why_size, "interrupted");
+    return !interrupted;
 }
 
 static void judge(struct run *r, bool recovered, struct verdict *v)
@@ -271,8 +334,11 @@ static void judge(struct run *r, bool recovered, struct verdict *v)
     r->o.workload->check(r, &r->history, v);
     if (!recovered)
         verdict_invalid(v, "after healing the cluster did not serve again within %d s", SETTLE_MS / 1000);
-    if (v->valid == VALID && r->o.faults_n > 0 && r->faults_applied < 2)
-        verdict_unknown(v, 1, "only %u faults were in force", r->faults_applied);
+    if (r->violation[0] != 0)
+        verdict_invalid(v, "%s", r->violation);
+    for (uint32_t i = 0; i < r->o.faults_n; i++)
+        if (v->valid == VALID && r->in_force[i] == 0)
+            verdict_unknown(v, 1, "%s was never in force", r->o.faults[i]->name);
     if (v->valid == VALID && r->ok == 0)
         verdict_unknown(v, 1, "no operation succeeded");
     if (interrupted)
@@ -286,6 +352,8 @@ static void work(struct run *r, struct verdict *v)
         workers[i] = (struct worker){.run = r, .number = i};
     workers_run(r, workers, worker_main);
     nemesis(r);
+    for (uint32_t i = 0; i < r->o.faults_n; i++)
+        r->o.faults[i]->end(r); /* each can be ended twice */
     sut_heal(&r->sut);
     for (uint32_t i = 0; i < r->sut.n; i++) {
         sut_pause(&r->sut, i, false);
@@ -312,7 +380,9 @@ int run_all(struct run *r, const struct options *o)
     signal(SIGTERM, on_signal);
     signal(SIGPIPE, SIG_IGN);
     atexit(on_exit_close);
-    if (!make_dirs(r, why, sizeof why) || !start_nodes(r, why, sizeof why)) {
+    r->started_ns = monotonic_ns();
+    if (!make_dirs(r, why, sizeof why) || !start_nodes(r, why, sizeof why) ||
+        !calibrate(r, why, sizeof why)) {
         fprintf(stderr, "assent-jepsen: %s\n", why);
         on_exit_close();
         return 3;

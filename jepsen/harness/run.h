@@ -36,15 +36,19 @@ struct fault {
     /* Break something; describe it.  False: not possible now. */
     bool (*begin)(struct run *r, char *text, size_t size);
     void (*end)(struct run *r);
-    bool needs_namespaces, needs_clocks;
+    /* Before the run: does it break what it says, and mend it?  False: `why` says what it did not do. */
+    bool (*calibrate)(struct run *r, char *why, size_t size);
+    unsigned needs; /* SUT_... */
+    bool may_die;   /* a node may end by itself under it */
 };
-extern const struct fault faults[];
+#define FAULTS_MAX 16
+extern const struct fault *const faults[];
 extern const uint32_t faults_n;
 const struct fault *fault_find(const char *name);
 
 struct options {
     const struct workload *workload;
-    const struct fault *faults[8]; /* one at a time, chosen at random; none: a calm run */
+    const struct fault *faults[FAULTS_MAX]; /* one at a time, in random order; none: a calm run */
     uint32_t faults_n;
     uint32_t nodes, workers, seconds;
     uint32_t rate; /* operations per second, all workers together */
@@ -65,6 +69,8 @@ struct run {
     uint64_t random;
     int64_t processes; /* numbers given */
     uint32_t faults_applied, leaders_seen;
+    uint32_t in_force[FAULTS_MAX]; /* times, of o.faults */
+    char violation[256];           /* what a node did under a fault that it must not do; "": nothing */
     int last_leader;
     bool stopping, final;
     void *state;                  /* the workload's */
@@ -76,6 +82,8 @@ uint64_t run_now_ns(const struct run *r);
 /* Record; takes `key` and `value` of `op`. */
 void run_record(struct run *r, struct op *op);
 void run_nemesis_op(struct run *r, const char *f, const char *text);
+/* A node broke a promise under a fault: the verdict is "false".  The first is kept. */
+void run_violation(struct run *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* The whole thing: 0 valid, 1 invalid, 2 unknown, 3 the judge itself failed. */
 int run_all(struct run *r, const struct options *o);
 /* Files people look at, into the run's folder. */

@@ -36,7 +36,7 @@ struct transactions {
 static void *open_state(struct run *r, bool saga)
 {
     struct transactions *t = calloc(1, sizeof *t);
-    const char *host = r->sut.namespaces ? NULL : "127.0.0.1";
+    const char *host = (r->sut.wants & SUT_NETWORK) ? NULL : "127.0.0.1";
     char bridge[32];
     if (host == NULL) { /* the bridge's address: the nodes' with 1 at the end */
         snprintf(bridge, sizeof bridge, "%s", r->sut.nodes[0].host);

@@ -1,0 +1,341 @@
+/* Faults of a node's disk: power cut, full, failing, a bit that flips.
+ *
+ * They damage a node's directory and never learn anything from it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "http.h"
+#include "nemesis.h"
+
+static void path_in(const struct run *r, uint32_t i, const char *name, char *out, size_t size)
+{
+    snprintf(out, size, "%s/%s", r->sut.nodes[i].dir, name);
+}
+
+/* ---- power: what nobody synced is lost ---- */
+
+static void power_cut(struct run *r, uint32_t i, bool running)
+{
+    if (!running)
+        sut_kill(&r->sut, i);
+    if (!disk_cut(&r->sut, i))
+        run_violation(r, "harness error: the disk of node-%u did not shut down", i + 1);
+    sut_kill(&r->sut, i); /* otherwise it meets a dead disk first, for a moment */
+    if (!disk_again(&r->sut, i))
+        run_violation(r, "harness error: the disk of node-%u cannot be mounted again", i + 1);
+}
+
+static bool power_begin(struct run *r, char *text, size_t size)
+{
+    uint32_t i = nemesis_target(r);
+    bool all = nemesis_chance(r, 3) == 0, running = nemesis_chance(r, 2) == 0;
+    if (all) { /* at one moment, as far as that is possible */
+        for (uint32_t k = 0; !running && k < r->sut.n; k++)
+            sut_kill(&r->sut, k);
+        for (uint32_t k = 0; k < r->sut.n; k++)
+            if (!disk_cut(&r->sut, k))
+                run_violation(r, "harness error: the disk of node-%u did not shut down", k + 1);
+        for (uint32_t k = 0; k < r->sut.n; k++)
+            sut_kill(&r->sut, k);
+        for (uint32_t k = 0; k < r->sut.n; k++)
+            if (!disk_again(&r->sut, k))
+                run_violation(r, "harness error: the disk of node-%u cannot be mounted again", k + 1);
+    } else {
+        power_cut(r, i, running);
+    }
+    snprintf(text, size, all ? "power cut of all" : "power cut of node-%u", i + 1);
+    return true;
+}
+
+static bool probe_write(const char *path, bool sync)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    bool ok = fd >= 0 && write(fd, "probe", 5) == 5 && (!sync || fsync(fd) == 0);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+static bool probe_there(const char *path)
+{
+    char text[8] = "";
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool there = fd >= 0 && read(fd, text, 5) == 5 && memcmp(text, "probe", 5) == 0;
+    if (fd >= 0)
+        close(fd);
+    return there;
+}
+
+static bool power_calibrate(struct run *r, char *why, size_t size)
+{
+    char synced[400], unsynced[400];
+    path_in(r, 0, "probe-synced", synced, sizeof synced);
+    path_in(r, 0, "probe-unsynced", unsynced, sizeof unsynced);
+    sut_kill(&r->sut, 0);
+    /* In this order: syncing a file may take along what was written before it. */
+    bool written = probe_write(synced, true) && probe_write(unsynced, false);
+    power_cut(r, 0, false);
+    bool kept = probe_there(synced), lost = !probe_there(unsynced);
+    unlink(synced);
+    unlink(unsynced);
+    nemesis_start_all(r);
+    snprintf(why, size, "written %d, the synced probe was %s, the unsynced one %s; %s", written,
+             kept ? "kept" : "LOST", lost ? "lost" : "KEPT", r->violation);
+    return written && kept && lost && r->violation[0] == 0;
+}
+
+const struct fault fault_power = {"power",
+                                  "power cut: what a node, or all, did not sync is lost",
+                                  power_begin,
+                                  nemesis_start_all,
+                                  power_calibrate,
+                                  SUT_DISKS,
+                                  true};
+
+/* ---- full ---- */
+
+/* A file that takes all room there is, or what leaves `leave` bytes. */
+static bool balloon(const struct run *r, uint32_t i, uint64_t leave)
+{
+    char path[400];
+    struct statvfs v;
+    path_in(r, i, "balloon", path, sizeof path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (fd < 0 || fstatvfs(fd, &v) != 0) {
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    uint64_t room = (uint64_t)v.f_bavail * v.f_frsize, take = room > leave ? room - leave : 0, have = 0;
+    for (uint64_t piece = take; piece >= 4096 && have + 4096 <= take;) {
+        if (fallocate(fd, 0, (off_t)have, (off_t)piece) == 0)
+            have += piece;
+        else
+            piece /= 2;
+    }
+    close(fd);
+    return true;
+}
+
+static bool full_begin(struct run *r, char *text, size_t size)
+{
+    static const uint64_t left[] = {0, 1 << 20, 32 << 20}; /* the last: below the reserve of the node only */
+    uint32_t i = nemesis_target(r);
+    uint64_t leave = left[nemesis_chance(r, 3)];
+    snprintf(text, size, "disk of node-%u is full but for %llu bytes", i + 1, (unsigned long long)leave);
+    return balloon(r, i, leave);
+}
+
+static void full_end(struct run *r)
+{
+    for (uint32_t i = 0; i < r->sut.n; i++) {
+        char path[400];
+        path_in(r, i, "balloon", path, sizeof path);
+        unlink(path);
+    }
+    sut_dead(&r->sut);
+    nemesis_start_all(r);
+}
+
+/* Bytes of a megabyte that can be written to a new file. */
+static size_t room_for_a_megabyte(const struct run *r, uint32_t i)
+{
+    static char block[65536];
+    char path[400];
+    size_t written = 0;
+    memset(block, 'x', sizeof block);
+    path_in(r, i, "probe", path, sizeof path);
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    for (ssize_t n; fd >= 0 && written < 1 << 20 && (n = write(fd, block, sizeof block)) > 0;)
+        written += (size_t)n;
+    if (fd >= 0)
+        close(fd);
+    unlink(path);
+    return written;
+}
+
+static bool full_calibrate(struct run *r, char *why, size_t size)
+{
+    sut_kill(&r->sut, 0);
+    size_t before = room_for_a_megabyte(r, 0);
+    bool blown = balloon(r, 0, 0);
+    size_t during = room_for_a_megabyte(r, 0);
+    full_end(r);
+    size_t after = room_for_a_megabyte(r, 0);
+    snprintf(why, size,
+             "balloon %d; of a megabyte %zu bytes could be written before, %zu when full, %zu after", blown,
+             before, during, after);
+    return blown && before == 1 << 20 && during < 65536 && after == 1 << 20;
+}
+
+const struct fault fault_full = {
+    "full", "a node's disk is full, or nearly", full_begin, full_end, full_calibrate, SUT_DISKS, true};
+
+/* ---- eio: the disk fails under a running node ---- */
+
+static bool eio_begin(struct run *r, char *text, size_t size)
+{
+    uint32_t i = nemesis_target(r);
+    snprintf(text, size, "disk of node-%u fails: EIO", i + 1);
+    return disk_cut(&r->sut, i);
+}
+
+/* What the kernel says about pages after a failed sync is not to be trusted, so the power goes too. */
+static void eio_end(struct run *r)
+{
+    for (uint32_t i = 0; i < r->sut.n; i++) {
+        char path[400];
+        path_in(r, i, "probe", path, sizeof path);
+        if (probe_write(path, false)) {
+            unlink(path);
+            continue;
+        }
+        sut_kill(&r->sut, i);
+        if (!disk_again(&r->sut, i))
+            run_violation(r, "harness error: the disk of node-%u cannot be mounted again", i + 1);
+    }
+    sut_dead(&r->sut);
+    nemesis_start_all(r);
+}
+
+static bool eio_calibrate(struct run *r, char *why, size_t size)
+{
+    char path[400];
+    path_in(r, 0, "probe", path, sizeof path);
+    sut_kill(&r->sut, 0);
+    bool before = probe_write(path, true), cut = disk_cut(&r->sut, 0), during = probe_write(path, false);
+    int error = errno;
+    eio_end(r);
+    bool after = probe_write(path, true);
+    unlink(path);
+    snprintf(why, size, "a write worked before %d, after the failure %d (%s), after mending %d; %s", before,
+             during, strerror(error), after, r->violation);
+    return before && cut && !during && error == EIO && after && r->violation[0] == 0;
+}
+
+const struct fault fault_eio = {
+    "eio", "a node's disk fails under it; then the power goes", eio_begin, eio_end, eio_calibrate, SUT_DISKS,
+    true};
+
+/* ---- flip: one bit of an entry in a stopped node's log ---- */
+
+#define FLIP_EXIT 70 /* docs/configuration.md: this replica cannot go on */
+#define LOG_FILE  "log/data.mdb"
+
+static bool copy_file(const char *from, const char *to)
+{
+    return sut_command(-1, "cp --sparse=always %s %s", from, to) == 0;
+}
+
+/* Flip a bit in each place that holds the text: how many places, -1: it cannot be read. */
+static int flip(const char *path, const char *text)
+{
+    struct stat st;
+    int fd = open(path, O_RDWR | O_CLOEXEC), found = -1;
+    char *all = fd >= 0 && fstat(fd, &st) == 0 ? malloc((size_t)st.st_size + 1) : NULL;
+    if (all != NULL && pread(fd, all, (size_t)st.st_size, 0) == (ssize_t)st.st_size) {
+        size_t size = (size_t)st.st_size, length = strlen(text);
+        found = 0;
+        for (char *at = all; (at = memmem(at, size - (size_t)(at - all), text, length)) != NULL;
+             at += length) {
+            char other = (char)(*at ^ 0x10);
+            found += pwrite(fd, &other, 1, at - all) == 1;
+        }
+    }
+    free(all);
+    if (fd >= 0)
+        close(fd);
+    return found;
+}
+
+/* An entry that everybody's log has, with a text to find it by. */
+static bool plant(struct run *r, char *text, size_t size)
+{
+    struct http_answer a;
+    bool done = false;
+    snprintf(text, size, "jepsen-flip-%llu", (unsigned long long)run_now_ns(r));
+    for (int k = 0; !done && k < 20; k++) {
+        int leader = sut_leader(&r->sut);
+        if (leader >= 0) {
+            json_t *body = json_pack("{s:s}", "clock", text);
+            http_ask(r->sut.nodes[leader].base, "POST", "/api/v1/lamport/tick", text, body, 5000, false, &a);
+            done = a.outcome == HTTP_DONE;
+            http_close(&a);
+            json_decref(body);
+        }
+        sut_nap(100);
+    }
+    sut_nap(300);
+    return done && sut_settled(&r->sut, 20000);
+}
+
+/* Damage the log of node `i`, start it and see it refuse, put the log back.  The node is down afterwards. */
+static bool flip_once(struct run *r, uint32_t i, char *text, size_t size)
+{
+    char needle[64], path[400], copy[400], said[700];
+    path_in(r, i, LOG_FILE, path, sizeof path);
+    snprintf(copy, sizeof copy, "%s.before-flip", r->sut.nodes[i].dir);
+    if (!plant(r, needle, sizeof needle))
+        return false;
+    sut_stop(&r->sut, i);
+    if (!copy_file(path, copy))
+        return false;
+    int places = flip(path, needle);
+    snprintf(text, size, "node-%u finds %d flipped bits in its log", i + 1, places);
+    if (places > 0) {
+        off_t from = 0;
+        struct stat st;
+        if (stat(r->sut.nodes[i].log, &st) == 0)
+            from = st.st_size;
+        sut_start(&r->sut, i);
+        int status = sut_exit_status(&r->sut, i, 15000);
+        sut_kill(&r->sut, i);
+        snprintf(said, sizeof said, "%s", r->sut.nodes[i].log);
+        FILE *f = fopen(said, "re");
+        bool named = false;
+        if (f != NULL && fseeko(f, from, SEEK_SET) == 0)
+            while (!named && fgets(said, sizeof said, f) != NULL)
+                named = strstr(said, "entry ") != NULL;
+        if (f != NULL)
+            fclose(f);
+        if (status != FLIP_EXIT || !named)
+            run_violation(r, "node-%u with a damaged log entry ended with %d (-1: it ran) and %s it", i + 1,
+                          status, named ? "named" : "did not name");
+    }
+    if (!copy_file(copy, path))
+        run_violation(r, "harness error: the log of node-%u could not be put back", i + 1);
+    unlink(copy);
+    return places > 0;
+}
+
+static bool flip_begin(struct run *r, char *text, size_t size)
+{
+    bool done = flip_once(r, nemesis_target(r), text, size);
+    if (!done)
+        nemesis_start_all(r);
+    return done;
+}
+
+static bool flip_calibrate(struct run *r, char *why, size_t size)
+{
+    bool done = flip_once(r, 0, why, size);
+    if (r->violation[0] != 0) /* a finding about the product, kept as such by the run */
+        snprintf(why, size, "%s", r->violation);
+    nemesis_start_all(r);
+    return done;
+}
+
+const struct fault fault_flip = {
+    "flip",
+    "a bit of an entry flips in a stopped node's log; the node must refuse it by name, and gets it back",
+    flip_begin,
+    nemesis_start_all,
+    flip_calibrate,
+    0,
+    false};
