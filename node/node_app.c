@@ -93,6 +93,16 @@ static int app_restore(void *data, const struct raftlog_snapshot *snapshot)
     return status;
 }
 
+/* Whoever follows events learns of the gap now, not with the next entry. */
+static void app_restored(void *data, uint64_t index)
+{
+    struct node *node = data;
+    assert(sm_applied_index(node->sm) == index);
+    node_app_restored(node);
+    node_arm_due(node);
+    node_wake(node);
+}
+
 static void app_role(void *data, enum raftlog_role role, uint64_t term, uint64_t leader, bool ready)
 {
     static const char *const names[] = {"follower", "candidate", "leader", "stopped"};
@@ -145,6 +155,7 @@ struct raftlog_app node_app(struct node *node)
                                 .pin = app_pin,
                                 .dump = app_dump,
                                 .restore = app_restore,
+                                .restored = app_restored,
                                 .role = app_role,
                                 .post = app_post,
                                 .event = app_event,

@@ -306,6 +306,8 @@ static void restore_done(uv_work_t *work, int cancelled)
         s->log_bytes = s->log_entries = s->apply_us = 0;
         s->installed++;
         log->applied_index = s->newest.m.index;
+        if (log->app.restored != NULL)
+            log->app.restored(log->app.data, s->newest.m.index);
         log_event(log, 1, "snapshot_installed", "index=%llu term=%llu bytes=%llu",
                   (unsigned long long)s->newest.m.index, (unsigned long long)s->newest.m.term,
                   (unsigned long long)s->newest.m.size);

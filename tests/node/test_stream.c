@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "harness.h"
+#include "node_app.h"
 #include "stream.h"
 
 #define EVENTS "/api/v1/events"
@@ -200,6 +201,27 @@ static void a_replaced_state_is_a_gap(void **state)
     client_close(&c);
 }
 
+/* As raftlog says it behind a restore, before any entry follows. */
+static void a_restored_state_is_told_at_once(void **state)
+{
+    (void)state;
+    struct client c;
+    struct node *node = &h.node[0];
+    struct raftlog_app app = node_app(node);
+    transact("before", "order", NULL);
+    follow(&c, 0, EVENTS, NULL);
+    expect(&c, "retry: ");
+    node->applied_index--; /* what the state has more came with the image */
+    app.restored(node, sm_applied_index(node->sm));
+    expect(&c, "\"reason\":\"snapshot\"");
+    assert_null(strstr(c.in, "event: end"));
+    app.restored(node, sm_applied_index(node->sm)); /* nothing more was replaced */
+    transact("afterwards", "order", NULL);
+    expect(&c, "COMMITTED");
+    assert_int_equal(count(c.in, "event: gap"), 1);
+    client_close(&c);
+}
+
 static void a_silent_stream_is_kept_alive(void **state)
 {
     (void)state;
@@ -335,6 +357,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_id_nobody_has_given_out_is_a_gap_once_the_node_is_sure, start,
                                         stop),
         cmocka_unit_test_setup_teardown(a_replaced_state_is_a_gap, start, stop),
+        cmocka_unit_test_setup_teardown(a_restored_state_is_told_at_once, start, stop),
         cmocka_unit_test_setup_teardown(a_silent_stream_is_kept_alive, start, stop),
         cmocka_unit_test_setup_teardown(bad_arguments_are_refused, start, stop),
         cmocka_unit_test_setup_teardown(beyond_the_limit_streams_are_refused_and_a_closed_one_makes_room,
