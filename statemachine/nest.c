@@ -1,12 +1,15 @@
 /* Nested transactions; nest.h tells who waits for whom and why nobody waits for ever.
  *
- * Every parent keeps a row per child, with one bit: does the parent wait for it, as things stood when it was
- * last counted?  The head's open_children is the number of those bits, so counting again changes nothing. */
+ * Every parent keeps a row per child: does the parent wait for it, as things stood when it was last counted?
+ * The head's open_children is the number of those that say so, so counting again changes nothing.  And has a
+ * COMMITTED saga told that it cannot be turned back any more? */
 #include <stdlib.h>
 
 #include "nest.h"
 
-/* ---- the row of a child */
+/* ---- the row of a child: one byte.  Numbers are stored and never reused. */
+
+enum { CHILD_CLOSED = 0, CHILD_OPEN = 1, CHILD_TOLD = 2 /* its end was told as final; it is closed */ };
 
 static struct store_key child_key(struct assent_bytes parent, struct assent_bytes xid)
 {
@@ -20,21 +23,21 @@ static struct store_key child_key(struct assent_bytes parent, struct assent_byte
 
 /* False: the parent has no such child. */
 static bool child_get(struct store_txn *store, struct assent_bytes parent, struct assent_bytes xid,
-                      bool *open)
+                      uint8_t *state)
 {
     struct store_key k = child_key(parent, xid);
     struct assent_bytes value;
     if (!store_get(store, STORE_TXNS, key_bytes(&k), &value))
         return false;
-    *open = row_take_u8(&value) != 0;
+    *state = row_take_u8(&value);
     return true;
 }
 
-static void child_put(struct store_txn *store, struct assent_bytes parent, struct assent_bytes xid, bool open)
+static void child_put(struct store_txn *store, struct assent_bytes parent, struct assent_bytes xid,
+                      uint8_t state)
 {
     struct store_key k = child_key(parent, xid);
-    uint8_t bit = open;
-    store_put(store, STORE_TXNS, key_bytes(&k), (struct assent_bytes){&bit, 1});
+    store_put(store, STORE_TXNS, key_bytes(&k), (struct assent_bytes){&state, 1});
 }
 
 uint32_t nest_children(struct store_txn *store, struct assent_bytes parent, struct store_key *out,
@@ -121,6 +124,11 @@ static bool is_final(struct store_txn *store, const struct txn *t)
     return true;
 }
 
+bool nest_final(struct store_txn *store, const struct txn *t)
+{
+    return txn_ended(t->status) && (t->status != TXN_COMMITTED || is_final(store, t));
+}
+
 static bool is_undecided(const struct txn *t)
 {
     return t->status != TXN_STOPPED && (txn_stands(t) == TXN_ACTIVE || txn_stands(t) == TXN_RUNNING);
@@ -170,7 +178,7 @@ void nest_join(struct apply *a, struct assent_bytes xid, const struct txn *t)
     struct store_key at;
     if (t->parent.size == 0)
         return;
-    child_put(a->txn, t->parent, xid, false); /* counted when its own command is done */
+    child_put(a->txn, t->parent, xid, CHILD_CLOSED); /* counted when its own command is done */
     key_init(&at);
     key_tail(&at, t->parent);
     for (int depth = 0; at.size > 0 && txn_load(a->txn, key_bytes(&at), &up); depth++) {
@@ -233,9 +241,11 @@ static void turn_children(struct apply *a, struct assent_bytes xid, struct txn *
         if (!txn_load(a->txn, child_xid, &child))
             continue; /* ended and forgotten while it was nested in nothing that counted */
         if (is_undecided(&child) || child.status == TXN_PREPARING ||
-            (child.mode == TXN_MODE_SAGA && child.status == TXN_COMMITTED))
+            (child.mode == TXN_MODE_SAGA && child.status == TXN_COMMITTED)) {
+            child.asked = t->asked;
             txn_back(a, child_xid, &child, bytes_of("the transaction around it rolled back"));
-        child_put(a->txn, xid, child_xid, is_open(t, &child));
+        }
+        child_put(a->txn, xid, child_xid, is_open(t, &child) ? CHILD_OPEN : CHILD_CLOSED);
         open += is_open(t, &child);
     }
     free(list);
@@ -250,16 +260,18 @@ static void account(struct apply *a, struct assent_bytes xid, const struct txn *
 {
     struct txn parent;
     struct store_key at; /* `t` does not change, but the heads above are written */
-    bool was, open;
+    uint8_t was;
+    bool open;
     key_init(&at);
     key_tail(&at, t->parent);
     if (at.size == 0 || !txn_load(a->txn, key_bytes(&at), &parent) ||
         !child_get(a->txn, key_bytes(&at), xid, &was))
         return;
     open = is_open(&parent, t);
-    if (open == was)
+    if (open == (was == CHILD_OPEN))
         return;
-    child_put(a->txn, key_bytes(&at), xid, open);
+    assert(was != CHILD_TOLD);
+    child_put(a->txn, key_bytes(&at), xid, open ? CHILD_OPEN : CHILD_CLOSED);
     assert(open || parent.open_children > 0);
     parent.open_children = open ? parent.open_children + 1 : parent.open_children - 1;
     txn_save(a, key_bytes(&at), &parent);
@@ -269,8 +281,22 @@ static void account(struct apply *a, struct assent_bytes xid, const struct txn *
         go_on(a, key_bytes(&at), &parent);
 }
 
-/* It is decided for good: so are its children. */
-static void commit_children(struct apply *a, struct assent_bytes xid, const struct txn *t)
+/* A saga that was COMMITTED before those around it: its end is the last word now, which is told once. */
+static void tell_final(struct apply *a, struct assent_bytes parent, struct assent_bytes xid,
+                       const struct txn *t)
+{
+    uint8_t state;
+    if (t->mode != TXN_MODE_SAGA || t->status != TXN_COMMITTED || !child_get(a->txn, parent, xid, &state) ||
+        state == CHILD_TOLD)
+        return;
+    assert(state == CHILD_CLOSED);
+    child_put(a->txn, parent, xid, CHILD_TOLD);
+    txn_tell(a, xid, t);
+}
+
+/* It is decided for good, or left its children to themselves: those that are COMMITTED cannot turn any more,
+ * and what waits below them may follow.  `votes`: so may its own that wait. */
+static void commit_children(struct apply *a, struct assent_bytes xid, const struct txn *t, bool votes)
 {
     uint32_t n;
     struct store_key *list = children_of(a->txn, xid, t, &n);
@@ -278,13 +304,14 @@ static void commit_children(struct apply *a, struct assent_bytes xid, const stru
         struct txn child;
         if (!txn_load(a->txn, key_bytes(&list[i]), &child))
             continue;
-        assert(!is_undecided(&child));
-        if (child.status == TXN_PREPARING) {
+        assert(!votes || !is_undecided(&child));
+        if (votes && child.status == TXN_PREPARING) {
             txn_decide(a, key_bytes(&list[i]), &child, TXN_COMMITTING);
             txn_save(a, key_bytes(&list[i]), &child);
-        } else if (child.children > 0 && child.status == TXN_COMMITTED) {
-            queue_put(a->nest, key_bytes(&list[i])); /* it cannot turn any more: its children may follow */
         }
+        tell_final(a, xid, key_bytes(&list[i]), &child);
+        if (child.children > 0 && child.status == TXN_COMMITTED)
+            queue_put(a->nest, key_bytes(&list[i]));
     }
     free(list);
 }
@@ -302,8 +329,8 @@ void nest_settle(struct apply *a)
             continue;
         if (t.status == TXN_ROLLING_BACK && t.waits)
             turn_children(a, key_bytes(&xid), &t);
-        else if (is_final(a->txn, &t))
-            commit_children(a, key_bytes(&xid), &t);
+        else if (is_final(a->txn, &t) || t.status == TXN_STOPPED)
+            commit_children(a, key_bytes(&xid), &t, t.status != TXN_STOPPED);
         else if (t.open_children == 0)
             go_on(a, key_bytes(&xid), &t);
     }

@@ -60,6 +60,8 @@ void nest_settle(struct apply *a);
 uint32_t nest_children(struct store_txn *store, struct assent_bytes xid, struct store_key *out, uint32_t max);
 /* Is there a transaction around it whose decision counts? */
 bool nest_inside(struct store_txn *store, const struct txn *t);
+/* Has it ended, and can nobody around it turn it back?  A COMMITTED saga tells again when this becomes so. */
+bool nest_final(struct store_txn *store, const struct txn *t);
 /* Has one around it not ended?  Then its rows stay, to be turned back or looked at. */
 bool nest_kept(struct store_txn *store, const struct txn *t);
 /* Its rows go: so do those that name its children, and the one that names it. */

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 
 #include "audit.h"
+#include "nest.h"
 
 #define BIT(n) (1u << (n))
 
@@ -141,7 +142,7 @@ static int act_one(struct apply *a, struct assent_bytes xid, struct txn *t, cons
         .status = txn_status_name(t->status),
         .branch = o->branch,
         .detail = bytes_of(text),
-        .final = txn_ended(t->status),
+        .final = nest_final(a->txn, t),
     };
     apply_event(a, &event);
     return ASSENT_OK;

@@ -98,6 +98,7 @@ struct sm_work {
     enum sm_op op;
     uint32_t attempt; /* 0 for the first */
     uint64_t token;   /* fencing token: position of the command that authorised the call */
+    bool waits;       /* due by time alone while polling is off: not to be called */
     /* filled by sm_work_load() */
     struct assent_bytes url, payload, traceparent, business_type, mode;
     struct assent_bytes headers;     /* of the branch; walk with sm_work_header(); empty: none */
@@ -111,6 +112,8 @@ struct sm_work {
     bool urgent;
     uint32_t ordinal; /* private */
 };
+/* False: a test build has switched automatic polling off; pieces may wait, no timer fires. */
+bool sm_polls(const struct sm *sm);
 /* A walk over due work in (due, xid, branch) order.  `size` and `key` are the place: what sm_work_next() gave
  * last. They stay valid after sm_work_end(), so a later walk that starts with them goes on behind that place.
  */
@@ -162,6 +165,7 @@ struct sm_event {
     uint32_t attempts; /* of CALL: calls of this operation so far */
     uint32_t failures; /* of CALL: failed calls of the transaction since one succeeded */
     bool final;        /* of STATUS: nothing follows */
+    bool asked;        /* of STATUS: its rollback was the application's wish */
 };
 /* Told of every event while entries are applied, also those a replay applies again: look at the position.
  * The callback must not call back. */

@@ -8,8 +8,8 @@
 
 #include "freeze.h"
 #include "nest.h"
-#include "settings.h"
 #include "planted.h"
+#include "settings.h"
 
 #define BIT(n) (1u << (n))
 
@@ -79,6 +79,22 @@ void txn_move(struct txn *t, enum txn_status to)
 
 /* ---- save, answer ---- */
 
+void txn_tell(struct apply *a, struct assent_bytes xid, const struct txn *t)
+{
+    struct sm_event event = {
+        .kind = SM_EVENT_STATUS,
+        .xid = xid,
+        .business_type = t->business_type,
+        .mode = txn_mode_name(t->mode),
+        .status = txn_status_name(t->status),
+        .detail = t->reason,
+        .error = t->error,
+        .final = nest_final(a->txn, t),
+        .asked = t->asked,
+    };
+    apply_event(a, &event);
+}
+
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     assert(t->pending <= t->branches);
@@ -92,17 +108,7 @@ void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t)
         nest_moved(a, xid, t);
     if (t->stored != t->status) {
         statistics_move(a, xid, t, t->stored);
-        struct sm_event event = {
-            .kind = SM_EVENT_STATUS,
-            .xid = xid,
-            .business_type = t->business_type,
-            .mode = txn_mode_name(t->mode),
-            .status = txn_status_name(t->status),
-            .detail = t->reason,
-            .error = t->error,
-            .final = txn_ended(t->status),
-        };
-        apply_event(a, &event);
+        txn_tell(a, xid, t);
     }
     t->stored = t->status;
 }
@@ -329,8 +335,10 @@ int txn_rollback(struct apply *a)
         return refuse(a, ASSENT_INVALID, "a workflow is ended by who runs it");
     if (PLANTED(ANSWER_BEFORE_SAVE) && stands == TXN_ACTIVE)
         t.status = TXN_ROLLING_BACK;
-    else if (stands == TXN_ACTIVE || stands == TXN_RUNNING || stands == TXN_PREPARING)
+    else if (stands == TXN_ACTIVE || stands == TXN_RUNNING || stands == TXN_PREPARING) {
+        t.asked = true;
         txn_back(a, xid, &t, arg_bytes(a->command, TXN_ROLLBACK_REASON));
+    }
     return txn_answer(a, xid, &t);
 }
 

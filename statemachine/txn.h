@@ -150,6 +150,7 @@ struct txn {
     bool result;                    /* a workflow left a result */
     bool held;                      /* an ACTIVE saga: prepared only */
     bool waits;                     /* ROLLING_BACK: its own calls begin when its children are back */
+    bool asked;                     /* to roll back, by the application: nothing went wrong */
     uint32_t call_timeout_ms;       /* 0: the executor's default */
     uint32_t failures;              /* failed calls since one succeeded */
     enum txn_status suspended_from; /* of SUSPENDED: what an operator may go back to */
@@ -181,6 +182,8 @@ void txn_head_put(struct store_txn *store, struct assent_bytes xid, const struct
 void txn_rows_remove(struct store_txn *store, struct assent_bytes xid);
 /* Write the head, keep index and counts right. */
 void txn_save(struct apply *a, struct assent_bytes xid, struct txn *t);
+/* The event of the status it has. */
+void txn_tell(struct apply *a, struct assent_bytes xid, const struct txn *t);
 /* The head that a begin or a submission asks for, checked; borrows from the command.  `mode`: what it is when
  * the command does not say; `options`: where enum txn_option begins in its fields. */
 int txn_parse(struct apply *a, struct txn *t, enum txn_mode mode, uint32_t options);
@@ -360,6 +363,7 @@ struct txn_filter {
     enum txn_mode mode;                       /* 0: any */
     struct assent_bytes business_type, error; /* empty: any */
     bool failing;
+    int64_t next_after_us; /* 0: any; else its next call is due later */
     uint32_t limit;
     uint32_t scanned_max; /* rows one page may look at, so that a rare filter costs a bounded time */
 };
@@ -564,8 +568,10 @@ void statistics_move(struct apply *a, struct assent_bytes xid, const struct txn 
 
 /* ---- due work: work.c ---- */
 
-void work_put(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch,
+void work_put(struct apply *a, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch,
               enum sm_op op, uint32_t attempt, uint64_t token, uint32_t ordinal);
+/* May its call be under way?  Not before it is due, and not while it waits because polling is off. */
+bool work_called(const struct apply *a, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch);
 void work_clear(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch);
 
 #endif /* STATEMACHINE_TXN_H */

@@ -10,7 +10,8 @@ enum {
     TXN_IS_EXECUTED = 8,
     TXN_HAS_RESULT = 16,
     TXN_IS_HELD = 32,
-    TXN_WAITS = 64
+    TXN_WAITS = 64,
+    TXN_IS_ASKED = 128
 };
 enum { SAGA_IS_CONCURRENT = 1, SAGA_HAS_EDGES = 2 };
 
@@ -28,7 +29,7 @@ static uint8_t head_flags(const struct txn *t)
     return (uint8_t)((t->custom ? TXN_HAS_CUSTOM : 0) | (t->headers ? TXN_HAS_HEADERS : 0) |
                      (t->callback ? TXN_HAS_CALLBACK : 0) | (t->execute ? TXN_IS_EXECUTED : 0) |
                      (t->result ? TXN_HAS_RESULT : 0) | (t->held ? TXN_IS_HELD : 0) |
-                     (t->waits ? TXN_WAITS : 0));
+                     (t->waits ? TXN_WAITS : 0) | (t->asked ? TXN_IS_ASKED : 0));
 }
 
 static void options_encode(struct row_writer *w, const struct txn *t)
@@ -137,6 +138,7 @@ static void txn_decode(struct txn *t, struct assent_bytes value)
     t->result = (flags & TXN_HAS_RESULT) != 0;
     t->held = (flags & TXN_IS_HELD) != 0;
     t->waits = (flags & TXN_WAITS) != 0;
+    t->asked = (flags & TXN_IS_ASKED) != 0;
     t->branches = row_take_u32(&r);
     t->begun = row_take_u32(&r);
     t->confirmable = row_take_u32(&r);

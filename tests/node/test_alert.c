@@ -77,6 +77,20 @@ static void until(const uint64_t *count, uint64_t n)
     assert_true(*count >= n);
 }
 
+static void wait_for(const char *xid, const char *status)
+{
+    char path[64];
+    bool there = false;
+    snprintf(path, sizeof path, "/api/v1/transaction/%s", xid);
+    for (int i = 0; i < 400 && !there; i++) {
+        struct reply r = http_call(&h, 0, "GET", path, "X-Assent-Namespace: team\r\n", NULL);
+        there = r.status == 200 && strstr(r.body, status) != NULL;
+        reply_free(&r);
+        harness_step(&h);
+    }
+    assert_true(there);
+}
+
 static void the_third_failure_in_a_row_is_the_first_alert(void **state)
 {
     (void)state;
@@ -107,6 +121,27 @@ static void two_failures_and_a_wish_are_none(void **state)
     harness_settle(&h);
     assert_int_equal(hook.requests, 0);
     assert_int_equal(h.node[0].alerts.queued, 0);
+}
+
+/* Its calls may have failed before somebody asked it to turn. */
+static void a_wish_after_a_failure_is_no_final_failure(void **state)
+{
+    (void)state;
+    struct alerts *al = &h.node[0].alerts;
+    char body[512];
+    snprintf(
+        body, sizeof body,
+        "{\"xid\":\"s\",\"retryBaseMs\":1,\"retryCapMs\":1,\"steps\":[{\"actionUrl\":\"http://127.0.0.1:%u"
+        "/fail\",\"compensateUrl\":\"http://127.0.0.1:%u/ok\"}]}",
+        branch.port, branch.port);
+    post("/api/v1/transaction/saga", body);
+    until(&al->sent, 1); /* it fails again and again */
+    assert_has(hook.last, "\"alert\":\"failing\"");
+    post("/api/v1/transaction/rollback", "{\"xid\":\"s\",\"reason\":\"timeout of the customer\"}");
+    wait_for("s", "ROLLED_BACK");
+    harness_settle(&h);
+    assert_null(strstr(hook.last, "rolled_back"));
+    assert_int_equal(al->queued, 0);
 }
 
 static void final_failures_are_told(void **state)
@@ -180,6 +215,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_third_failure_in_a_row_is_the_first_alert, start, stop),
         cmocka_unit_test_setup_teardown(two_failures_and_a_wish_are_none, start, stop),
+        cmocka_unit_test_setup_teardown(a_wish_after_a_failure_is_no_final_failure, start, stop),
         cmocka_unit_test_setup_teardown(final_failures_are_told, start, stop),
         cmocka_unit_test_setup_teardown(what_is_not_taken_is_tried_again_and_given_up_in_the_end, start,
                                         stop),

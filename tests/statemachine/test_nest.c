@@ -427,6 +427,66 @@ static void what_is_paused_turns_back_with_the_one_around_it(void **state)
 
 /* ---- begin and limits */
 
+/* ---- what is told: "q:COMMITTED" of every status, with "!" where nothing follows */
+
+static void on_event(void *data, const struct sm_event *e)
+{
+    char *said = data;
+    size_t n = strlen(said);
+    if (e->kind == SM_EVENT_STATUS && n < 900)
+        snprintf(said + n, 1024 - n, "%s%.*s:%s%s%s", n > 0 ? " " : "", (int)e->xid.size,
+                 (const char *)e->xid.base, e->status, e->final ? "!" : "", e->asked ? "?" : "");
+}
+
+static void a_nested_saga_has_the_last_word_when_nobody_can_turn_it(void **state)
+{
+    struct sm_harness *h = *state;
+    char said[1024] = "";
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", STEP);
+    begun(h, "r", "q", STEP);
+    sm_on_event(h->sm, on_event, said);
+    report(h, "r", "01", ACTION, SUCCESS);
+    report(h, "q", "01", ACTION, SUCCESS);
+    assert_string_equal(said, "r:COMMITTED q:COMMITTED");
+    said[0] = 0;
+    assert_int_equal(commit(h, "p"), ASSENT_OK);
+    assert_string_equal(said, "p:COMMITTING q:COMMITTED! r:COMMITTED!");
+    said[0] = 0;
+    report(h, "p", "b", CONFIRM, SUCCESS);
+    assert_string_equal(said, "p:COMMITTED!"); /* the others are not told again */
+}
+
+static void a_saga_that_may_turn_is_not_final(void **state)
+{
+    struct sm_harness *h = *state;
+    char said[1024] = "";
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", STEP);
+    sm_on_event(h->sm, on_event, said);
+    report(h, "q", "01", ACTION, SUCCESS);
+    assert_int_equal(rollback(h, "p"), ASSENT_OK);
+    report(h, "q", "01", COMPENSATE, SUCCESS);
+    report(h, "p", "b", CANCEL, SUCCESS);
+    assert_string_equal(said, "q:COMMITTED p:ROLLING_BACK? q:ROLLING_BACK? q:ROLLED_BACK!? p:ROLLED_BACK!?");
+}
+
+static void what_a_stopped_transaction_left_committed_is_final(void **state)
+{
+    struct sm_harness *h = *state;
+    char said[1024] = "";
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", STEP);
+    begun(h, "r", "q", BRANCH);
+    assert_int_equal(commit(h, "r"), ASSENT_OK);
+    report(h, "q", "01", ACTION, SUCCESS);
+    stands(h, "q", "COMMITTED");
+    stands(h, "r", "PREPARING");
+    sm_on_event(h->sm, on_event, said);
+    ok(h, COMMAND_TXN_ACT, "{'xid':'p','act':'force','by':'ann','reason':'lost'}");
+    assert_string_equal(said, "p:STOPPED! q:COMMITTED! r:COMMITTING");
+}
+
 static void only_what_goes_forward_takes_children(void **state)
 {
     struct sm_harness *h = *state;
@@ -718,6 +778,9 @@ int main(void)
         T(a_pause_on_the_way_back_outlasts_the_children),
         T(an_action_is_not_repeated_on_the_way_back),
         T(what_is_paused_turns_back_with_the_one_around_it),
+        T(a_nested_saga_has_the_last_word_when_nobody_can_turn_it),
+        T(a_saga_that_may_turn_is_not_final),
+        T(what_a_stopped_transaction_left_committed_is_final),
         T(only_what_goes_forward_takes_children),
         T(depth_and_number_have_limits),
         T(a_tree_shows_parents_before_children),
