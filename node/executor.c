@@ -158,6 +158,8 @@ static bool is_held(struct executor *ex, const struct sm_work *work)
 /* A piece of due work: known, held, passed over, queued or called. */
 static void admit(struct executor *ex, struct sm_work_cursor *place, struct sm_work *work, bool refill)
 {
+    if (work->waits)
+        return; /* polls_turn() goes back for it */
     if (*table_slot(ex, work->xid, work->branch, work->op) != NULL || is_held(ex, work))
         return;
     sm_work_load(ex->config.sm, place, work);
@@ -242,6 +244,15 @@ static void refill(struct executor *ex)
     }
 }
 
+/* What waited while polling was off is due now. */
+static void polls_turn(struct executor *ex)
+{
+    bool polls = sm_polls(ex->config.sm);
+    if (polls && !ex->polls)
+        pass_again(ex, 0);
+    ex->polls = polls;
+}
+
 static void on_wake(uv_timer_t *timer);
 
 void wake_in(struct executor *ex, uint64_t ms)
@@ -259,6 +270,7 @@ static void on_wake(uv_timer_t *timer)
         report_again(ex);
     calls_pretend(ex);
     reports_turn(ex);
+    polls_turn(ex);
     if (!ex->in_pass && ex->next_due_us <= executor_now_us(ex))
         ex->dirty = true;
     hosts_turn(ex);
@@ -318,6 +330,7 @@ void executor_start(struct executor *ex)
         return;
     ex->running = true;
     ex->dirty = true;
+    ex->polls = sm_polls(ex->config.sm);
     ex->in_pass = ex->in_refill = false;
     ex->pass_from_us = 0;
     ex->homeless_us = INT64_MAX;

@@ -95,6 +95,7 @@ struct executor {
     uv_timer_t timer;
     bool running, closing, timer_closed, caller_closed;
     bool dirty; /* a pass is wanted */
+    bool polls; /* as of the last wake-up: sm_polls() */
     bool in_pass;
     struct sm_work_cursor place; /* of the pass */
     int64_t pass_us;             /* due time of the piece it saw last */

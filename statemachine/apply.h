@@ -36,6 +36,10 @@ typedef int (*query_fn)(struct apply *a);
 /* A timer gets the same with `command` NULL, the time and position of the command that made it due, and an
  * `out` whose content is thrown away. */
 
+/* Does what is due by time alone happen by itself?  See hooks.h.  Inside a query: never asked. */
+bool apply_polls(const struct apply *a);
+void apply_polls_set(struct apply *a, bool polls);
+
 /* printf into a->detail; the value is `code`.  A macro, so that an analyser sees that it is not ASSENT_OK. */
 #define refuse(a, code, ...) (apply_explain(a, __VA_ARGS__), (code))
 void apply_explain(struct apply *a, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -111,6 +115,7 @@ int freeze(struct apply *a), unfreeze(struct apply *a), query_freeze(struct appl
 void freeze_timer(struct apply *a, struct assent_bytes id);
 
 int txn_act_many(struct apply *a), query_audit(struct apply *a), settings_put(struct apply *a),
+    audit_command(struct apply *a),
     query_settings(struct apply *a);
 void audit_expire(struct apply *a, struct assent_bytes id);
 

@@ -55,7 +55,10 @@ enum command_type {
     COMMAND_BUSINESS_REMOVE = 71,
     COMMAND_BUSINESS_EXECUTE = 72, /* begin what the catalogue says a business type is */
     COMMAND_SETTINGS_PUT = 73,     /* of the whole cluster */
-    COMMAND_NR = 74
+    COMMAND_TEST_WIPE = 74,        /* test builds propose these two, no other does: hooks.c */
+    COMMAND_TEST_POLLING = 75,
+    COMMAND_AUDIT = 76, /* what an operator did to the cluster and not to its state */
+    COMMAND_NR = 77
 };
 
 enum query_type {
@@ -252,7 +255,13 @@ enum {
     SETTINGS_PUT_RETENTION_MS,
     SETTINGS_PUT_AUDIT_RETENTION_MS
 };
+enum { TEST_POLLING_ON };
+enum { AUDIT_ACT, AUDIT_SUBJECT, AUDIT_BY, AUDIT_REASON };
 enum { TOPIC_TOPIC, TOPIC_URL, TOPIC_REMARK };
+/* Who and why, for the record, behind each command's own fields. */
+enum { TOPIC_SUBSCRIBE_BY = TOPIC_REMARK + 1, TOPIC_SUBSCRIBE_REASON };
+enum { TOPIC_UNSUBSCRIBE_BY = TOPIC_URL + 1, TOPIC_UNSUBSCRIBE_REASON };
+enum { TOPIC_REMOVE_BY = TOPIC_TOPIC + 1, TOPIC_REMOVE_REASON };
 /* What a business type is: the fields of the mode's own command that do not differ from one execution to the
  * next. */
 enum {
@@ -274,9 +283,11 @@ enum {
     BUSINESS_PUT_ON_FAILURE,
     BUSINESS_PUT_RETRY_LIMIT,
     BUSINESS_PUT_DELAY_MS,
-    BUSINESS_PUT_NR
+    BUSINESS_PUT_NR, /* what a type is made of ends here */
+    BUSINESS_PUT_BY = BUSINESS_PUT_NR,
+    BUSINESS_PUT_REASON
 };
-enum { BUSINESS_REMOVE_TYPE };
+enum { BUSINESS_REMOVE_TYPE, BUSINESS_REMOVE_BY, BUSINESS_REMOVE_REASON };
 enum {
     BUSINESS_EXECUTE_TYPE,
     BUSINESS_EXECUTE_MODE, /* refused when the catalogue says another one */
@@ -378,6 +389,7 @@ enum {
     QUERY_TXN_LIST_ERROR_TEXT,    /* part of the last error */
     QUERY_TXN_LIST_OLDER_THAN_MS, /* unfinished, and begun so long ago */
     QUERY_TXN_LIST_FAILING,       /* unfinished, and its last call failed */
+    QUERY_TXN_LIST_NEXT_AFTER_MS, /* unfinished, and nothing of it is called sooner than that */
     QUERY_TXN_LIST_NR
 };
 enum { QUERY_TXN_COUNTS_ALL };
@@ -385,7 +397,9 @@ enum { QUERY_AUDIT_XID, QUERY_AUDIT_AFTER, QUERY_AUDIT_LIMIT };
 /* "table:key", a document, an account: what a freeze names is the application's. */
 #define FREEZE_RESOURCE_BYTES_MAX 256
 enum { FREEZE_XID, FREEZE_RESOURCE, FREEZE_MODE, FREEZE_WAIT_MS };
-enum { UNFREEZE_XID, UNFREEZE_RESOURCE };
+enum { UNFREEZE_XID, UNFREEZE_RESOURCE, UNFREEZE_BY /* an operator: on record */, UNFREEZE_REASON };
+/* Longest subject of a row of the record. */
+#define AUDIT_SUBJECT_BYTES_MAX 512
 enum { QUERY_FREEZE_XID, QUERY_FREEZE_RESOURCE_NAME };
 enum { QUERY_FREEZE_RESOURCE_RESOURCE };
 enum { QUERY_FREEZE_TXN_XID, QUERY_FREEZE_TXN_AFTER, QUERY_FREEZE_TXN_LIMIT };

@@ -36,7 +36,7 @@ static void due_put(struct apply *a, struct assent_bytes xid, const struct txn *
                     struct assent_bytes name, int64_t due_us)
 {
     assert(due_us >= a->now_us); /* the executor does not look back */
-    work_put(a->txn, due_us, xid, name, op, 0, t->token, i);
+    work_put(a, due_us, xid, name, op, 0, t->token, i);
     if (due_us == phase_two_due_us(t))
         return;
     struct branch_progress turn = {.status = branch_doing(op), .next_due_us = due_us};
@@ -120,7 +120,7 @@ void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, u
     branch_progress_put(a->txn, xid, ordinal, t, p);
     work_clear(a->txn, was_due_us, xid, r->branch);
     if (p->next_due_us != 0) {
-        work_put(a->txn, p->next_due_us, xid, r->branch, r->op, p->attempts, t->token, ordinal);
+        work_put(a, p->next_due_us, xid, r->branch, r->op, p->attempts, t->token, ordinal);
     } else {
         branch_event(a, xid, t, r->branch, p->status);
         phase_two_done(a, xid, t, ordinal);

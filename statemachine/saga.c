@@ -59,7 +59,7 @@ static bool step_begin(struct apply *a, struct assent_bytes xid, struct txn *t, 
         key_tail(&name, plan.name);
         branch_progress_put(a->txn, xid, i, t, &p);
         if (due)
-            work_put(a->txn, a->now_us, xid, key_bytes(&name), op, 0, t->token, i);
+            work_put(a, a->now_us, xid, key_bytes(&name), op, 0, t->token, i);
         return false;
     }
     branch_move(&p, branch_done(op));
@@ -460,7 +460,7 @@ void saga_step_again(struct apply *a, struct assent_bytes xid, struct txn *t, ui
         wait_us = 0;
     p->next_due_us = a->now_us + wait_us;
     branch_progress_put(a->txn, xid, i, t, p);
-    work_put(a->txn, p->next_due_us, xid, name, op, p->attempts, t->token, i);
+    work_put(a, p->next_due_us, xid, name, op, p->attempts, t->token, i);
 }
 
 void saga_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t ordinal,

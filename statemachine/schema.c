@@ -76,6 +76,8 @@
         .max = ASSENT_NAME_BYTES_MAX                                                                         \
     }
 #define REQ FIELD_REQUIRED
+/* Who and why, for the record: fields `at` and the next. */
+#define WHO_AND_WHY(at) [(at)] = NAME("by", 0), [(at) + 1] = TEXT("reason", 0, TEXT_BYTES_MAX)
 /* Which transactions are meant, from field number `at` on. */
 #define FILTER_FIELDS(at)                                                                                    \
     [(at) + QUERY_TXN_LIST_STATUS] = TEXT("status", 0, WORD_BYTES_MAX),                                      \
@@ -89,7 +91,8 @@
             [(at) + QUERY_TXN_LIST_TO_US] = UINT("toUs", 0, 0),                                              \
             [(at) + QUERY_TXN_LIST_ERROR_TEXT] = TEXT("errorText", 0, TEXT_BYTES_MAX),                       \
             [(at) + QUERY_TXN_LIST_OLDER_THAN_MS] = UINT("olderThanMs", 0, TIME_MS_MAX),                     \
-            [(at) + QUERY_TXN_LIST_FAILING] = BOOL("failing", 0)
+            [(at) + QUERY_TXN_LIST_FAILING] = BOOL("failing", 0),                                            \
+            [(at) + QUERY_TXN_LIST_NEXT_AFTER_MS] = UINT("nextAfterMs", 0, TIME_MS_MAX)
 
 static const struct field no_fields[] = {END};
 
@@ -321,6 +324,10 @@ static const struct field txn_act_many_fields[] = {
     FILTER_FIELDS(TXN_ACT_MANY_FILTER),
     END,
 };
+static const struct field test_polling_fields[] = {
+    [TEST_POLLING_ON] = BOOL("on", 0),
+    END,
+};
 static const struct field settings_put_fields[] = {
     [SETTINGS_PUT_BY] = NAME("by", REQ),
     [SETTINGS_PUT_REASON] = TEXT("reason", REQ, TEXT_BYTES_MAX),
@@ -332,14 +339,26 @@ static const struct field topic_subscribe_fields[] = {
     [TOPIC_TOPIC] = SCOPED("topic", REQ),
     [TOPIC_URL] = TEXT("url", REQ, ASSENT_URL_BYTES_MAX),
     [TOPIC_REMARK] = TEXT("remark", 0, TEXT_BYTES_MAX),
+    WHO_AND_WHY(TOPIC_SUBSCRIBE_BY),
     END,
 };
 static const struct field topic_unsubscribe_fields[] = {
     [TOPIC_TOPIC] = SCOPED("topic", REQ),
     [TOPIC_URL] = TEXT("url", REQ, ASSENT_URL_BYTES_MAX),
+    WHO_AND_WHY(TOPIC_UNSUBSCRIBE_BY),
     END,
 };
-static const struct field topic_remove_fields[] = {[TOPIC_TOPIC] = SCOPED("topic", REQ), END};
+static const struct field topic_remove_fields[] = {
+    [TOPIC_TOPIC] = SCOPED("topic", REQ),
+    WHO_AND_WHY(TOPIC_REMOVE_BY),
+    END,
+};
+static const struct field audit_fields[] = {
+    [AUDIT_ACT] = TEXT("act", REQ, WORD_BYTES_MAX),
+    [AUDIT_SUBJECT] = TEXT("subject", 0, AUDIT_SUBJECT_BYTES_MAX),
+    WHO_AND_WHY(AUDIT_BY),
+    END,
+};
 static const struct field business_put_fields[] = {
     [BUSINESS_PUT_TYPE] = SCOPED("businessType", REQ),
     [BUSINESS_PUT_MODE] = TEXT("mode", REQ, WORD_BYTES_MAX),
@@ -359,10 +378,12 @@ static const struct field business_put_fields[] = {
     [BUSINESS_PUT_ON_FAILURE] = TEXT("onFailure", 0, WORD_BYTES_MAX),
     [BUSINESS_PUT_RETRY_LIMIT] = UINT("retryLimit", 0, UINT32_MAX - 1),
     [BUSINESS_PUT_DELAY_MS] = UINT("delayMs", 0, TIME_MS_MAX),
+    WHO_AND_WHY(BUSINESS_PUT_BY),
     END,
 };
 static const struct field business_remove_fields[] = {
     [BUSINESS_REMOVE_TYPE] = SCOPED("businessType", REQ),
+    WHO_AND_WHY(BUSINESS_REMOVE_BY),
     END,
 };
 static const struct field business_execute_fields[] = {
@@ -422,6 +443,7 @@ static const struct field freeze_fields[] = {
 static const struct field unfreeze_fields[] = {
     [UNFREEZE_XID] = XID("xid", REQ),
     [UNFREEZE_RESOURCE] = RESOURCE(REQ),
+    WHO_AND_WHY(UNFREEZE_BY),
     END,
 };
 
@@ -470,6 +492,9 @@ static const struct schema commands[COMMAND_NR] = {
     [COMMAND_BUSINESS_REMOVE] = {"business_remove", business_remove_fields, false},
     [COMMAND_BUSINESS_EXECUTE] = {"business_execute", business_execute_fields, false},
     [COMMAND_SETTINGS_PUT] = {"settings_put", settings_put_fields, false},
+    [COMMAND_TEST_WIPE] = {"test_wipe", no_fields, true},
+    [COMMAND_TEST_POLLING] = {"test_polling", test_polling_fields, true},
+    [COMMAND_AUDIT] = {"audit", audit_fields, true},
     [COMMAND_FREEZE] = {"freeze", freeze_fields, false},
     [COMMAND_UNFREEZE] = {"unfreeze", unfreeze_fields, false},
 };

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hooks.h"
 #include "nest.h"
 #include "session.h"
 
@@ -24,6 +25,7 @@ struct sm {
     uint64_t cluster_tag;
     int64_t next_due_us;   /* of the timers, as of `timer_writes` */
     uint64_t timer_writes; /* of the table when next_due_us was read */
+    bool polls;            /* hooks.h */
     struct codec_arena arena;
     struct codec_writer results; /* of one sm_apply(), one behind the other */
     struct codec_writer scratch; /* what timers write */
@@ -82,6 +84,7 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_TXN_ACT] = txn_act,
     [COMMAND_TXN_ACT_MANY] = txn_act_many,
     [COMMAND_SETTINGS_PUT] = settings_put,
+    [COMMAND_AUDIT] = audit_command,
     [COMMAND_TOPIC_SUBSCRIBE] = topic_subscribe,
     [COMMAND_TOPIC_UNSUBSCRIBE] = topic_unsubscribe,
     [COMMAND_TOPIC_REMOVE] = topic_remove,
@@ -90,6 +93,8 @@ static const apply_fn commands[COMMAND_NR] = {
     [COMMAND_BUSINESS_EXECUTE] = business_execute,
     [COMMAND_FREEZE] = freeze,
     [COMMAND_UNFREEZE] = unfreeze,
+    [COMMAND_TEST_WIPE] = test_wipe,
+    [COMMAND_TEST_POLLING] = test_polling,
 };
 
 static const query_fn queries[QUERY_NR] = {
@@ -144,6 +149,22 @@ void apply_event(struct apply *a, struct sm_event *event)
         a->sm->on_event(a->sm->on_event_data, event);
 }
 
+bool apply_polls(const struct apply *a)
+{
+    return a->sm->polls;
+}
+
+void apply_polls_set(struct apply *a, bool polls)
+{
+    a->sm->polls = polls;
+    a->sm->timer_writes = UINT64_MAX; /* the next timer is another one, or none */
+}
+
+bool sm_polls(const struct sm *sm)
+{
+    return sm->polls;
+}
+
 void sm_on_event(struct sm *sm, void (*callback)(void *data, const struct sm_event *event), void *data)
 {
     sm->on_event = callback;
@@ -159,7 +180,7 @@ static void next_due(struct sm *sm, struct store_txn *txn)
     uint64_t writes = store_writes(sm->store, STORE_TIMERS);
     if (writes == sm->timer_writes)
         return;
-    if (store_first(txn, STORE_TIMERS, &key, &value)) {
+    if (sm->polls && store_first(txn, STORE_TIMERS, &key, &value)) {
         bool whole = key_take_u64(&key, &due_us);
         assert(whole);
     }
@@ -174,6 +195,7 @@ static void load(struct sm *sm)
     sm->place = store_place(read);
     sm->digest = store_digest(read);
     session_book_load(sm->sessions, &sm->place);
+    sm->polls = hooks_polling_load(read);
     sm->timer_writes = UINT64_MAX;
     next_due(sm, read);
 }

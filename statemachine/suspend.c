@@ -112,18 +112,19 @@ void txn_stop(struct apply *a, struct assent_bytes xid, struct txn *t)
 void txn_hurry(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     struct kept k;
-    if (t->whole_due_us > a->now_us)
+    if (t->whole_due_us != 0 && !work_called(a, t->whole_due_us, xid, bytes_of(SM_WHOLE)))
         txn_whole_due(a, xid, t, t->mode == TXN_MODE_WORKFLOW ? SM_OP_CALLBACK : SM_OP_QUERY, a->now_us);
     for (uint32_t i = 0; i < t->branches && t->status != TXN_ACTIVE; i++) {
         kept_load(a, xid, t, i, &k);
         enum sm_op op = branch_under_way(k.p.status);
-        if (op == 0 || k.p.next_due_us <= a->now_us || !its_turn(t, i))
+        if (op == 0 || k.p.next_due_us == 0 || !its_turn(t, i) ||
+            work_called(a, k.p.next_due_us, xid, key_bytes(&k.name)))
             continue;
         work_clear(a->txn, k.p.next_due_us, xid, key_bytes(&k.name));
         k.p.errors = 0;
         k.p.next_due_us = a->now_us;
         branch_progress_put(a->txn, xid, i, t, &k.p);
-        work_put(a->txn, a->now_us, xid, key_bytes(&k.name), op, k.p.attempts, t->token, i);
+        work_put(a, a->now_us, xid, key_bytes(&k.name), op, k.p.attempts, t->token, i);
     }
     txn_save(a, xid, t);
 }
@@ -171,7 +172,7 @@ static void branch_again(struct apply *a, struct assent_bytes xid, const struct 
     k->p.finished_us = 0;
     k->p.next_due_us = due_us;
     branch_progress_put(a->txn, xid, i, t, &k->p);
-    work_put(a->txn, due_us, xid, key_bytes(&k->name), op, k->p.attempts, t->token, i);
+    work_put(a, due_us, xid, key_bytes(&k->name), op, k->p.attempts, t->token, i);
 }
 
 /* As if its call had succeeded. */

@@ -47,7 +47,7 @@ static bool turn_put(struct apply *a, struct assent_bytes xid, struct txn *t, ui
             continue;
         if (t->order != TXN_PARALLEL)
             t->cursor = i;
-        work_put(a->txn, a->now_us, xid, plan.name, SM_OP_TRY, 0, t->token, i);
+        work_put(a, a->now_us, xid, plan.name, SM_OP_TRY, 0, t->token, i);
         return true;
     }
     return false;
@@ -160,5 +160,5 @@ void try_report(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_
     branch_move(p, BRANCH_TRYING);
     p->next_due_us = a->now_us + branch_wait_us(t, plan, ordinal, p);
     branch_progress_put(a->txn, xid, ordinal, t, p);
-    work_put(a->txn, p->next_due_us, xid, r->branch, SM_OP_TRY, p->attempts, t->token, ordinal);
+    work_put(a, p->next_due_us, xid, r->branch, SM_OP_TRY, p->attempts, t->token, ordinal);
 }

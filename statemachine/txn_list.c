@@ -70,7 +70,9 @@ int txn_filter_parse(struct apply *a, uint32_t at, struct txn_filter *f)
         before_us = before_us > 0 ? before_us : 0;
         f->range.to_us = before_us < f->range.to_us ? before_us : f->range.to_us;
     }
-    if (older_ms > 0 || f->failing)
+    if (arg_present(c, at + QUERY_TXN_LIST_NEXT_AFTER_MS))
+        f->next_after_us = a->now_us + (int64_t)arg_uint(c, at + QUERY_TXN_LIST_NEXT_AFTER_MS, 0) * 1000;
+    if (older_ms > 0 || f->failing || f->next_after_us > 0)
         f->range.statuses &= txn_unfinished();
     return ASSENT_OK;
 }
@@ -91,6 +93,23 @@ static bool contains(struct assent_bytes text, struct assent_bytes part)
             return true;
     }
     return false;
+}
+
+/* Something of it is to be called, and nothing sooner than the filter says. */
+static bool next_later(struct store_txn *store, const struct txn_filter *f, struct assent_bytes xid,
+                       const struct txn *t)
+{
+    int64_t next_us = t->whole_due_us != 0 ? t->whole_due_us : INT64_MAX;
+    for (uint32_t i = 0; i < t->branches && t->status != TXN_ACTIVE && next_us > f->next_after_us; i++) {
+        struct branch_plan plan;
+        struct branch_progress p;
+        if (!branch_plan_load(store, xid, i, &plan))
+            break;
+        branch_progress_load(store, xid, i, t, &plan, &p);
+        if (p.next_due_us != 0 && p.next_due_us < next_us)
+            next_us = p.next_due_us;
+    }
+    return next_us != INT64_MAX && next_us > f->next_after_us;
 }
 
 static bool matches(const struct txn_filter *f, const struct txn *t)
@@ -118,7 +137,7 @@ bool txn_page(struct store_txn *store, const struct txn_filter *f, txn_found_fn 
             break;
         bool there = txn_load(store, key_bytes(&xid), &t);
         assert(there);
-        if (matches(f, &t)) {
+        if (matches(f, &t) && (f->next_after_us == 0 || next_later(store, f, key_bytes(&xid), &t))) {
             found(data, key_bytes(&xid), &t);
             n++;
         }

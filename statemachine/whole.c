@@ -24,7 +24,7 @@ void txn_whole_due(struct apply *a, struct assent_bytes xid, struct txn *t, enum
         work_clear(a->txn, t->whole_due_us, xid, bytes_of(SM_WHOLE));
     t->whole_due_us = due_us;
     if (due_us != 0)
-        work_put(a->txn, due_us, xid, bytes_of(SM_WHOLE), op, t->whole_attempts, a->position, 0);
+        work_put(a, due_us, xid, bytes_of(SM_WHOLE), op, t->whole_attempts, a->position, 0);
 }
 
 void txn_whole_again(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r,

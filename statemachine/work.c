@@ -20,17 +20,32 @@ static struct store_key work_key(int64_t due_us, struct assent_bytes xid, struct
     return k;
 }
 
-void work_put(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch,
+/* In the operation's byte: planned for later than its command while polling was off.  A state in which
+ * nobody ever switched it off holds none. */
+#define OP_LATER 0x80u
+
+void work_put(struct apply *a, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch,
               enum sm_op op, uint32_t attempt, uint64_t token, uint32_t ordinal)
 {
     uint8_t room[1 + 4 + 8 + 4];
     struct row_writer w = {room, 0, sizeof(room)};
-    row_put_u8(&w, (uint8_t)op);
+    bool later = due_us > a->now_us && !apply_polls(a);
+    row_put_u8(&w, (uint8_t)((unsigned)op | (later ? OP_LATER : 0)));
     row_put_u32(&w, attempt);
     row_put_u64(&w, token);
     row_put_u32(&w, ordinal);
     struct store_key k = work_key(due_us, xid, branch);
-    store_put(store, STORE_WORK, key_bytes(&k), row_written(&w));
+    store_put(a->txn, STORE_WORK, key_bytes(&k), row_written(&w));
+}
+
+bool work_called(const struct apply *a, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch)
+{
+    struct store_key k = work_key(due_us, xid, branch);
+    struct assent_bytes row;
+    if (due_us > a->now_us || apply_polls(a))
+        return due_us <= a->now_us;
+    /* without a row it is not due yet: its transaction waits for others first */
+    return !store_get(a->txn, STORE_WORK, key_bytes(&k), &row) || (row_take_u8(&row) & OP_LATER) == 0;
 }
 
 void work_clear(struct store_txn *store, int64_t due_us, struct assent_bytes xid, struct assent_bytes branch)
@@ -51,6 +66,7 @@ void sm_work_place(struct sm_work_cursor *c, int64_t due_us)
 
 struct walk {
     struct store_txn *txn;
+    bool polls;
     struct store_cursor cursor;
     bool started;
     struct txn head; /* of the piece loaded last */
@@ -61,6 +77,7 @@ void sm_work_begin(struct sm *sm, struct sm_work_cursor *c)
     struct walk *w = calloc(1, sizeof(*w));
     assert(w != NULL);
     w->txn = sm_read(sm);
+    w->polls = sm_polls(sm);
     store_cursor_open(&w->cursor, w->txn, STORE_WORK);
     c->walk = w;
 }
@@ -95,13 +112,16 @@ static int64_t row_due_us(struct assent_bytes key)
     return (int64_t)due_us;
 }
 
-static void work_take(struct assent_bytes key, struct assent_bytes value, struct sm_work *out)
+static void work_take(const struct walk *w, struct assent_bytes key, struct assent_bytes value,
+                      struct sm_work *out)
 {
     uint64_t due_us;
     bool ok = key_take_u64(&key, &due_us) && key_take_text(&key, &out->xid);
     assert(ok);
     out->branch = key;
-    out->op = (enum sm_op)row_take_u8(&value);
+    unsigned op = row_take_u8(&value);
+    out->op = (enum sm_op)(op & ~OP_LATER);
+    out->waits = (op & OP_LATER) != 0 && !w->polls;
     out->attempt = row_take_u32(&value);
     out->token = row_take_u64(&value);
     out->ordinal = row_take_u32(&value);
@@ -120,7 +140,7 @@ bool sm_work_next(struct sm *sm, struct sm_work_cursor *c, int64_t now_us, struc
     assert(key.size <= sizeof(c->key));
     memcpy(c->key, key.base, key.size);
     c->size = (uint32_t)key.size;
-    work_take(key, value, out);
+    work_take(c->walk, key, value, out);
     return true;
 }
 
@@ -132,7 +152,7 @@ bool sm_work_at(struct sm *sm, struct sm_work_cursor *c, struct sm_work *out)
     if (!store_get(w->txn, STORE_WORK, key, &value))
         return false;
     *out = (struct sm_work){.due_us = row_due_us(key)};
-    work_take(key, value, out);
+    work_take(c->walk, key, value, out);
     return true;
 }
 

@@ -93,6 +93,47 @@ static void a_back_off_ends_by_itself(void **state)
     until(w, world_stands(w, "t", "COMMITTED"));
 }
 
+/* As test builds want it: no call because of the time, until somebody asks for one or switches it on. */
+static void nothing_is_called_again_while_polling_is_off(void **state)
+{
+    struct world *w = *state;
+    world_run(w, COMMAND_TEST_POLLING, "{}");
+    world_executor(w, (struct executor_config){0});
+    world_commit(w, "t", w->p.port, "/once", "");
+    world_commit(w, "u", w->q.port, "/once", "");
+    until(w, w->failures == 2 && w->first == NULL);
+    sm_advance(&w->h, 60000);
+    executor_kick(w->ex);
+    world_turns(w, 20);
+    executor_stop(w->ex);
+    executor_start(w->ex); /* another leader sees it the same way */
+    world_turns(w, 20);
+    assert_int_equal(w->p.requests + w->q.requests, 2);
+    world_run(w, COMMAND_TXN_ACT, "{'xid':'t','act':'retry','by':'test','reason':'poll'}");
+    executor_kick(w->ex);
+    until(w, world_stands(w, "t", "COMMITTED"));
+    assert_int_equal(w->q.requests, 1);
+    world_run(w, COMMAND_TEST_POLLING, "{'on':true}");
+    executor_kick(w->ex);
+    until(w, world_stands(w, "u", "COMMITTED"));
+    world_assert_idle(w);
+}
+
+static void a_wipe_under_a_call_is_survived(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){.in_flight_max = 1});
+    world_commit(w, "t", w->p.port, "/hold", "");
+    world_commit(w, "u", w->p.port, "/ok", ""); /* queued behind it */
+    until(w, world_metrics(w).in_flight == 1 && world_metrics(w).queued == 1);
+    world_run(w, COMMAND_TEST_WIPE, "{}");
+    participant_release(&w->p);
+    until(w, w->proposed == 1 && w->first == NULL && world_metrics(w).queued == 0);
+    world_turns(w, 20);
+    assert_int_equal(w->p.requests, 1);
+    world_assert_idle(w);
+}
+
 static void everything_but_2xx_is_a_failure(void **state)
 {
     static const struct {
@@ -361,6 +402,8 @@ int main(void)
         T(a_content_type_of_the_branch_wins),
         T(a_failed_call_is_made_again_when_it_is_due),
         T(a_back_off_ends_by_itself),
+        T(nothing_is_called_again_while_polling_is_off),
+        T(a_wipe_under_a_call_is_survived),
         T(everything_but_2xx_is_a_failure),
         T(a_call_ends_at_its_time_limit),
         T(unreachable_hosts_fail),

@@ -95,7 +95,10 @@ static const struct {
     {COMMAND_TXN_ACT_MANY, "{'act':'retry','by':'ann','reason':'r','status':'SUSPENDED','mode':'SAGA',"
                            "'businessType':'bt','after':'1.x','limit':10,'businessKey':'bk','order':'oldest',"
                            "'fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
+    {COMMAND_TXN_ACT_MANY, "{'act':'retry','by':'ann','reason':'r','nextAfterMs':4}"},
     {COMMAND_SETTINGS_PUT, "{'by':'ann','reason':'r','retentionMs':86400000,'auditRetentionMs':864000000}"},
+    {COMMAND_TEST_WIPE, "{}"},
+    {COMMAND_TEST_POLLING, "{'on':false}"},
     {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','remark':'r'}"},
     {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
     {COMMAND_TOPIC_REMOVE, "{'topic':'t'}"},
@@ -107,6 +110,13 @@ static const struct {
      "h/a'}],"
      "'concurrent':true,'onFailure':'retry','retryLimit':5,'delayMs':6}"},
     {COMMAND_BUSINESS_REMOVE, "{'businessType':'b'}"},
+    {COMMAND_AUDIT, "{'act':'member_add','subject':'4 h:1','by':'ann','reason':'r'}"},
+    {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','by':'ann','reason':'r'}"},
+    {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a','by':'ann','reason':'r'}"},
+    {COMMAND_TOPIC_REMOVE, "{'topic':'t','by':'ann','reason':'r'}"},
+    {COMMAND_BUSINESS_PUT, "{'businessType':'b','mode':'TCC','by':'ann','reason':'r'}"},
+    {COMMAND_BUSINESS_REMOVE, "{'businessType':'b','by':'ann','reason':'r'}"},
+    {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7','by':'ann','reason':'r'}"},
     {COMMAND_BUSINESS_EXECUTE,
      "{'businessType':'b','mode':'SAGA','xid':'x','businessKey':'k','businessData':{'a':1},'timeoutMs':1,"
      "'owner':'o','traceparent':'t','customData':{'c':2},'parent':'p'}"},
@@ -135,6 +145,7 @@ static const struct {
     {QUERY_TXN_LIST, "{'status':'ACTIVE','mode':'tcc','businessType':'bt','after':'a','limit':10,"
                      "'businessKey':'bk'}"},
     {QUERY_TXN_LIST, "{'order':'oldest','fromUs':1,'toUs':2,'errorText':'e','olderThanMs':3,'failing':true}"},
+    {QUERY_TXN_LIST, "{'nextAfterMs':4}"},
     {QUERY_TXN_COUNTS, "{}"},
     {QUERY_TXN_COUNTS, "{'all':true}"},
     {QUERY_BUSINESS, "{'businessType':'b','after':'a','limit':3}"},

@@ -213,6 +213,26 @@ static void what_fails_is_found_by_its_error(void **state)
     assert_int_equal(sm_uint(h, "transactions.0.failures"), 1);
 }
 
+static void what_waits_long_is_found_by_its_next_call(void **state)
+{
+    struct sm_harness *h = *state;
+    for (int i = 0; i < 3; i++) {
+        begin(h, format("t%d", i));
+        commit(h, format("t%d", i));
+    }
+    begin(h, "u"); /* nothing of it is to be called */
+    report(h, "t0", 0, "no");
+    report(h, "t1", 0, "no");
+    report(h, "t1", 1, "no");
+    assert_int_equal(sm_ask(h, QUERY_TXN, "{'xid':'t1'}"), ASSENT_OK);
+    long long next_us = (long long)sm_int(h, "branches.0.nextDueUs"), now_us = (long long)sm_time_us(h->sm);
+    assert_true(next_us > now_us);
+    assert_string_equal(list(h, "{'nextAfterMs':0}"), "t1 t0"); /* t2 is due, u is not */
+    assert_string_equal(list(h, format("{'nextAfterMs':%lld}", (next_us - now_us) / 1000 - 1)), "t1");
+    assert_string_equal(list(h, format("{'nextAfterMs':%lld}", (next_us - now_us) / 1000)), "");
+    assert_string_equal(list(h, "{'nextAfterMs':0,'status':'ACTIVE'}"), "");
+}
+
 /* A rare filter costs a bounded time: pages may be empty and still have a next. */
 static void a_rare_filter_looks_at_a_bounded_number(void **state)
 {
@@ -262,6 +282,7 @@ int main(void)
         T(filters_are_one_and_all),
         T(times_and_ages_bound_a_listing),
         T(what_fails_is_found_by_its_error),
+        T(what_waits_long_is_found_by_its_next_call),
         T(a_rare_filter_looks_at_a_bounded_number),
         T(bad_filters_are_refused_and_named),
     };
