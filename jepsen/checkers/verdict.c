@@ -20,7 +20,8 @@ void verdict_invalid(struct verdict *v, const char *format, ...)
     v->valid = INVALID;
 }
 
-static void say_unknown(struct verdict *v, const char *format, va_list args)
+static void __attribute__((format(printf, 2, 0)))
+say_unknown(struct verdict *v, const char *format, va_list args)
 {
     if (v->valid != VALID)
         return;

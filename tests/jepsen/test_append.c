@@ -142,9 +142,9 @@ static void models_forbid_what_they_forbid(void **state)
 static void what_cannot_be_judged_is_unknown(void **state)
 {
     (void)state;
-    static const char *const texts[] = {"0 invoke txn [[\"append\",1,1]]; 0 ok txn [[\"append\",1,1]]; 0 "
-                                        "invoke txn [[\"append\",1,1]]; 0 ok txn [[\"append\",1,1]]",
-                                        "0 invoke txn [[\"append\",1,1]]; 0 ok txn [[\"append\",1,1]]",
+    static const char twice[] = "0 invoke txn [[\"append\",1,1]]; 0 ok txn [[\"append\",1,1]]; "
+                                "0 invoke txn [[\"append\",1,1]]; 0 ok txn [[\"append\",1,1]]";
+    static const char *const texts[] = {twice, "0 invoke txn [[\"append\",1,1]]; 0 ok txn [[\"append\",1,1]]",
                                         "0 invoke txn 1; 0 ok txn 1",
                                         "0 invoke txn [[\"w\",1,1]]; 0 ok txn [[\"w\",1,1]]"};
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
