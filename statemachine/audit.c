@@ -7,9 +7,11 @@
 #include "settings.h"
 
 #define LIST_LIMIT_DEFAULT 100u
-#define ROW_FORMAT         1
-#define AT_BYTES           12
-#define ACT_BYTES_MAX      32
+/* Rows of format 1 were written before there were subjects. */
+#define ROW_FORMAT_OLD 1
+#define ROW_FORMAT     2
+#define AT_BYTES       12
+#define ACT_BYTES_MAX  32
 
 /* Numbers are stored and never reused. */
 enum audit_key_kind { AUDIT_KEY_ROW = 1, AUDIT_KEY_NS = 2, AUDIT_KEY_TXN = 3 };
@@ -23,7 +25,7 @@ struct at {
 struct row {
     int64_t time_us;
     enum txn_status before, after;
-    struct assent_bytes ns, xid, by, act, branch, reason; /* borrowed from the store */
+    struct assent_bytes ns, xid, by, act, branch, reason, subject; /* borrowed from the store */
 };
 
 static void key_at(struct store_key *k, struct at at)
@@ -74,7 +76,7 @@ void audit_put(struct apply *a, const struct audit *e)
     struct at at = {a->position, a->audits++};
     struct assent_bytes ns = a->command != NULL ? a->command->session.ns : nothing;
     uint8_t room[64 + NAMESPACE_BYTES_MAX + STORED_XID_BYTES_MAX + 2 * ASSENT_NAME_BYTES_MAX + ACT_BYTES_MAX +
-                 AUDIT_REASON_BYTES_MAX];
+                 AUDIT_REASON_BYTES_MAX + AUDIT_SUBJECT_BYTES_MAX];
     struct row_writer w = {room, 0, sizeof(room)};
     assert(e->act.size <= ACT_BYTES_MAX && e->reason.size <= AUDIT_REASON_BYTES_MAX);
     row_put_u8(&w, ROW_FORMAT);
@@ -89,6 +91,7 @@ void audit_put(struct apply *a, const struct audit *e)
     row_put_bytes(&w, e->act);
     row_put_bytes(&w, e->branch);
     row_put_bytes(&w, e->reason);
+    row_put_bytes(&w, txn_shortened(e->subject, AUDIT_SUBJECT_BYTES_MAX));
     if (store_count(a->txn, STORE_AUDIT) == 0) /* the oldest row's time is the timer's */
         timer_set(a->txn, a->now_us + kept_us(a->txn), TIMER_AUDIT, nothing);
     struct store_key k = row_key(at);
@@ -103,11 +106,35 @@ void audit_put(struct apply *a, const struct audit *e)
     store_put(a->txn, STORE_AUDIT, key_bytes(&k), nothing);
 }
 
+void audit_act(struct apply *a, const char *act, struct assent_bytes xid, struct assent_bytes subject,
+               uint32_t by)
+{
+    struct audit entry = {.by = arg_bytes(a->command, by),
+                          .act = bytes_of(act),
+                          .reason = arg_bytes(a->command, by + 1),
+                          .xid = xid,
+                          .subject = subject};
+    audit_put(a, &entry);
+}
+
+/* What was done to the cluster already goes on record. */
+int audit_command(struct apply *a)
+{
+    const struct command *c = a->command;
+    struct audit entry = {.by = arg_bytes(c, AUDIT_BY),
+                          .act = arg_bytes(c, AUDIT_ACT),
+                          .reason = arg_bytes(c, AUDIT_REASON),
+                          .subject = arg_bytes(c, AUDIT_SUBJECT)};
+    audit_put(a, &entry);
+    codec_map(a->out, 0);
+    return ASSENT_OK;
+}
+
 static struct row row_decode(struct assent_bytes value)
 {
     struct row r;
     uint8_t format = row_take_u8(&value);
-    assert(format == ROW_FORMAT);
+    assert(format == ROW_FORMAT || format == ROW_FORMAT_OLD);
     r.time_us = (int64_t)row_take_u64(&value);
     r.before = (enum txn_status)row_take_u8(&value);
     r.after = (enum txn_status)row_take_u8(&value);
@@ -117,6 +144,9 @@ static struct row row_decode(struct assent_bytes value)
     r.act = row_take_bytes(&value);
     r.branch = row_take_bytes(&value);
     r.reason = row_take_bytes(&value);
+    r.subject = (struct assent_bytes){NULL, 0};
+    if (format == ROW_FORMAT)
+        r.subject = row_take_bytes(&value);
     assert(value.size == 0);
     return r;
 }
@@ -261,13 +291,14 @@ int query_audit(struct apply *a)
             break;
         at = next;
         n++;
-        codec_map(&rows, 9);
+        codec_map(&rows, 10);
         codec_pair_int(&rows, "timeUs", r.time_us);
         codec_pair_text(&rows, "act", r.act);
         codec_pair_text(&rows, "by", r.by);
         codec_pair_text(&rows, "reason", r.reason);
         codec_pair_text(&rows, "xid", scoped_name(r.xid, NULL));
         codec_pair_text(&rows, "branch", r.branch);
+        codec_pair_text(&rows, "subject", r.subject);
         codec_pair_cstr(&rows, "before", status_or_none(r.before));
         codec_pair_cstr(&rows, "after", status_or_none(r.after));
         codec_pair_uint(&rows, "position", at.position);
@@ -293,11 +324,12 @@ int query_audit(struct apply *a)
 
 static void happened(struct codec_writer *out, const struct row *r)
 {
-    codec_map(out, 7);
+    codec_map(out, 8);
     codec_pair_int(out, "timeUs", r->time_us);
     codec_pair_text(out, "event", r->act);
     codec_pair_text(out, "by", r->by);
     codec_pair_text(out, "branch", r->branch);
+    codec_pair_text(out, "subject", r->subject);
     codec_pair_cstr(out, "before", status_or_none(r->before));
     codec_pair_cstr(out, "after", status_or_none(r->after));
     codec_pair_text(out, "reason", r->reason);

@@ -19,9 +19,13 @@ struct audit {
     struct assent_bytes by, act, reason;
     struct assent_bytes xid, branch; /* empty: it was about something else; the whole transaction */
     enum txn_status before, after;   /* 0: it has none */
+    struct assent_bytes subject;     /* what else it was about: a topic, a member; shortened when too long */
 };
 /* Put it on record; borrows until return. */
 void audit_put(struct apply *a, const struct audit *entry);
+/* An act of the command at hand, whose fields `by` and the next say who and why; `xid` may be empty. */
+void audit_act(struct apply *a, const char *act, struct assent_bytes xid, struct assent_bytes subject,
+               uint32_t by);
 /* The time rows are kept has changed: look which have had theirs. */
 void audit_look(struct apply *a);
 /* The pair "timeline": what happened to a transaction, the oldest first. */

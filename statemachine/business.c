@@ -6,7 +6,7 @@
  * are the mode's.  A type that is changed or removed leaves what was executed before as it is. */
 #include <stdlib.h>
 
-#include "txn.h"
+#include "audit.h"
 
 /* Types of all namespaces together. */
 #define BUSINESS_TYPES_MAX  65536
@@ -291,6 +291,8 @@ int business_put(struct apply *a)
         codec_list(&w, n);
         put_arguments(a, &w, &kinds[mode], mode, n);
         business_save(a, &key, mode, codec_written(&w));
+        audit_act(a, "business_put", (struct assent_bytes){NULL, 0}, scoped_name(type, NULL),
+                  BUSINESS_PUT_BY);
         codec_map(a->out, 4);
         codec_pair_text(a->out, "businessType", scoped_name(type, NULL));
         codec_pair_cstr(a->out, "mode", txn_mode_name(mode));
@@ -307,6 +309,8 @@ int business_remove(struct apply *a)
     struct store_key key = business_key(type);
     if (!store_del(a->txn, STORE_BUSINESS, key_bytes(&key)))
         return not_found(a, type);
+    audit_act(a, "business_remove", (struct assent_bytes){NULL, 0}, scoped_name(type, NULL),
+              BUSINESS_REMOVE_BY);
     codec_map(a->out, 1);
     codec_pair_text(a->out, "businessType", scoped_name(type, NULL));
     return ASSENT_OK;

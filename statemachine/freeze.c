@@ -19,6 +19,8 @@
 
 #include <stdio.h>
 
+#include "audit.h"
+
 static const char token_key[] = "freeze_token";
 
 const char *freeze_mode_name(enum freeze_mode mode)
@@ -558,5 +560,7 @@ int unfreeze(struct apply *a)
         return rv;
     if (freeze_of_load(a->txn, xid, resource).state != 0)
         let_go(a, xid, resource, FREEZE_HELD | FREEZE_WAITING | FREEZE_LATE);
+    if (arg_present(a->command, UNFREEZE_BY)) /* an operator, not who runs the transaction */
+        audit_act(a, "unfreeze", xid, scoped_name(resource, NULL), UNFREEZE_BY);
     return answer(a, xid, resource);
 }

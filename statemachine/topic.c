@@ -1,7 +1,10 @@
 /* Topics: subscribe, unsubscribe, remove, ask.  What they are is in topic.h; message.c expands them. */
 #include "topic.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+
+#include "audit.h"
 
 enum { TOPIC_FORMAT = 1 };
 #define LIST_LIMIT_DEFAULT 100u
@@ -116,6 +119,16 @@ static void topic_answer(struct apply *a, struct assent_bytes name, const struct
     codec_pair_uint(a->out, "urlCount", t->n);
 }
 
+/* On record: the topic, and of whom; field `by` and the next say who and why. */
+static void topic_act(struct apply *a, const char *act, struct assent_bytes name, struct assent_bytes url,
+                      uint32_t by)
+{
+    char text[ASSENT_NAME_BYTES_MAX + ASSENT_URL_BYTES_MAX + 2];
+    snprintf(text, sizeof(text), "%.*s%s%.*s", (int)name.size, (const char *)name.base,
+             url.size > 0 ? " " : "", (int)url.size, url.size > 0 ? (const char *)url.base : "");
+    audit_act(a, act, (struct assent_bytes){NULL, 0}, bytes_of(text), by);
+}
+
 /* Subscribe a URL; the first one makes the topic. */
 int topic_subscribe(struct apply *a)
 {
@@ -138,6 +151,7 @@ int topic_subscribe(struct apply *a)
         t.urls[t.n++] = (struct topic_subscriber){url, arg_bytes(a->command, TOPIC_REMARK), a->now_us};
         t.version++;
         topic_save(a, ns, name, &t);
+        topic_act(a, "topic_subscribe", name, url, TOPIC_SUBSCRIBE_BY);
         topic_answer(a, name, &t);
     }
     topic_close(&t);
@@ -164,6 +178,7 @@ int topic_unsubscribe(struct apply *a)
         memmove(&t.urls[i], &t.urls[i + 1], (t.n - i) * sizeof(*t.urls));
         t.version++;
         topic_save(a, ns, name, &t);
+        topic_act(a, "topic_unsubscribe", name, url, TOPIC_UNSUBSCRIBE_BY);
         topic_answer(a, name, &t);
     }
     topic_close(&t);
@@ -176,6 +191,7 @@ int topic_remove(struct apply *a)
     struct store_key k = topic_key(ns, name);
     if (!store_del(a->txn, STORE_TOPICS, key_bytes(&k)))
         return topic_not_found(a, name);
+    topic_act(a, "topic_remove", name, (struct assent_bytes){NULL, 0}, TOPIC_REMOVE_BY);
     codec_map(a->out, 1);
     codec_pair_text(a->out, "topic", name);
     return ASSENT_OK;

@@ -100,8 +100,11 @@ static const struct {
     {COMMAND_TEST_WIPE, "{}"},
     {COMMAND_TEST_POLLING, "{'on':false}"},
     {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','remark':'r'}"},
+    {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','by':'ann','reason':'r'}"},
     {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a'}"},
+    {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a','by':'ann','reason':'r'}"},
     {COMMAND_TOPIC_REMOVE, "{'topic':'t'}"},
+    {COMMAND_TOPIC_REMOVE, "{'topic':'t','by':'ann','reason':'r'}"},
     {COMMAND_BUSINESS_PUT,
      "{'businessType':'b','mode':'SAGA','description':'d','timeoutMs':1,'retryBaseMs':2,'retryCapMs':3,"
      "'retryFactor':150,'retryJitter':10,'headers':{'h':'v'},'callTimeoutMs':4,'protocol':'http',"
@@ -109,19 +112,16 @@ static const struct {
      "d'}],'steps':[{'actionUrl':'http://"
      "h/a'}],"
      "'concurrent':true,'onFailure':'retry','retryLimit':5,'delayMs':6}"},
-    {COMMAND_BUSINESS_REMOVE, "{'businessType':'b'}"},
-    {COMMAND_AUDIT, "{'act':'member_add','subject':'4 h:1','by':'ann','reason':'r'}"},
-    {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'t','url':'http://h/a','by':'ann','reason':'r'}"},
-    {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'t','url':'http://h/a','by':'ann','reason':'r'}"},
-    {COMMAND_TOPIC_REMOVE, "{'topic':'t','by':'ann','reason':'r'}"},
     {COMMAND_BUSINESS_PUT, "{'businessType':'b','mode':'TCC','by':'ann','reason':'r'}"},
+    {COMMAND_BUSINESS_REMOVE, "{'businessType':'b'}"},
     {COMMAND_BUSINESS_REMOVE, "{'businessType':'b','by':'ann','reason':'r'}"},
-    {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7','by':'ann','reason':'r'}"},
+    {COMMAND_AUDIT, "{'act':'member_add','subject':'4 h:1','by':'ann','reason':'r'}"},
     {COMMAND_BUSINESS_EXECUTE,
      "{'businessType':'b','mode':'SAGA','xid':'x','businessKey':'k','businessData':{'a':1},'timeoutMs':1,"
      "'owner':'o','traceparent':'t','customData':{'c':2},'parent':'p'}"},
     {COMMAND_FREEZE, "{'xid':'x','resource':'account:7','mode':'shared','waitMs':2000}"},
     {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7'}"},
+    {COMMAND_UNFREEZE, "{'xid':'x','resource':'account:7','by':'ann','reason':'r'}"},
 };
 
 static const struct {

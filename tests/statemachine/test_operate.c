@@ -270,6 +270,59 @@ static void force_is_the_end_and_leaves_nothing(void **state)
     assert_string_equal(sm_text(h, "acts.0.after"), "STOPPED");
 }
 
+/* Commands that are no acts on a transaction, the row each leaves, and one that is refused. */
+static void what_operators_change_is_on_record(void **state)
+{
+    struct sm_harness *h = *state;
+#define WHO ",'by':'ann','reason':'asked'"
+    static const struct {
+        uint32_t command;
+        const char *args, *act, *subject, *xid;
+    } rows[] = {
+        {COMMAND_BUSINESS_PUT,
+         "{'businessType':'pay','mode':'TCC','branches':[{'branch':'b','confirmUrl':'http://p/c',"
+         "'cancelUrl':'http://p/x'}]" WHO "}",
+         "business_put", "pay", ""},
+        {COMMAND_BUSINESS_REMOVE, "{'businessType':'pay'" WHO "}", "business_remove", "pay", ""},
+        {COMMAND_TOPIC_SUBSCRIBE, "{'topic':'a','url':'http://p/1'" WHO "}", "topic_subscribe",
+         "a http://p/1", ""},
+        {COMMAND_TOPIC_UNSUBSCRIBE, "{'topic':'a','url':'http://p/1'" WHO "}", "topic_unsubscribe",
+         "a http://p/1", ""},
+        {COMMAND_TOPIC_REMOVE, "{'topic':'a'" WHO "}", "topic_remove", "a", ""},
+        {COMMAND_UNFREEZE, "{'xid':'t','resource':'r:1'" WHO "}", "unfreeze", "r:1", "t"},
+        {COMMAND_AUDIT, "{'act':'member_add','subject':'4 h:1'" WHO "}", "member_add", "4 h:1", ""},
+    };
+    ok(h, COMMAND_TXN_BEGIN, "{'xid':'t'}");
+    ok(h, COMMAND_FREEZE, "{'xid':'t','resource':'r:1'}");
+    ok(h, COMMAND_UNFREEZE, "{'xid':'t','resource':'r:2'}"); /* by who runs it: no operator's act */
+    assert_int_equal(sm_run(h, COMMAND_BUSINESS_REMOVE, "{'businessType':'none'" WHO "}"), ASSENT_NOT_FOUND);
+    assert_int_equal(sm_run(h, COMMAND_TOPIC_REMOVE, "{'topic':'none'" WHO "}"), ASSENT_NOT_FOUND);
+    asked(h, QUERY_AUDIT, "{}");
+    assert_int_equal(sm_count(h, "acts"), 0);
+    for (uint32_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+        ok(h, rows[i].command, rows[i].args);
+        sm_reincarnate(h);
+        asked(h, QUERY_AUDIT, "{}");
+        assert_int_equal(sm_count(h, "acts"), i + 1);
+        assert_string_equal(sm_text(h, "acts.0.act"), rows[i].act);
+        assert_string_equal(sm_text(h, "acts.0.subject"), rows[i].subject);
+        assert_string_equal(sm_text(h, "acts.0.xid"), rows[i].xid);
+        assert_string_equal(sm_text(h, "acts.0.by"), "ann");
+        assert_string_equal(sm_text(h, "acts.0.reason"), "asked");
+        assert_string_equal(sm_text(h, "acts.0.before"), "");
+    }
+    ok(h, COMMAND_TOPIC_SUBSCRIBE, "{'topic':'a','url':'http://p/1'}"); /* nobody said who */
+    asked(h, QUERY_AUDIT, "{}");
+    assert_string_equal(sm_text(h, "acts.0.by"), "");
+    char url[900], args[1200];
+    memset(url, 'u', sizeof(url));
+    url[sizeof(url) - 1] = 0;
+    snprintf(args, sizeof(args), "{'topic':'a','url':'http://p/%s'}", url);
+    ok(h, COMMAND_TOPIC_SUBSCRIBE, args);
+    asked(h, QUERY_AUDIT, "{}");
+    assert_int_equal(strlen(sm_text(h, "acts.0.subject")), AUDIT_SUBJECT_BYTES_MAX);
+}
+
 static void a_resume_is_on_record_too(void **state)
 {
     struct sm_harness *h = *state;
@@ -743,6 +796,7 @@ int main(void)
         T(retry_calls_now_what_waits_and_only_that),
         T(skip_counts_as_done_without_a_pause),
         T(force_is_the_end_and_leaves_nothing),
+        T(what_operators_change_is_on_record),
         T(a_resume_is_on_record_too),
         T(the_timeline_tells_the_story),
         T(the_record_is_read_newest_first_page_by_page),
