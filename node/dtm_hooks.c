@@ -1,12 +1,15 @@
-/* What DTM's own test suite needs from a server under test, in builds with ASSENT_TEST_HOOKS only: one poll
- * with a look-ahead, and how often something happened to a transaction.
+/* What DTM's own test suite needs from a server under test, in builds with ASSENT_TEST_HOOKS only: polls when
+ * it says so and not otherwise, with a look-ahead; how often something happened to a transaction; no data.
  *
+ *   POST /api/dtmsvr/testPolling?on=0|1                   ->  SUCCESS
+ *   POST /api/dtmsvr/testWipe                             ->  SUCCESS
  *   POST /api/dtmsvr/testPoll?nowForward=S&cronForward=S  ->  {"gid":"..."}; "" when nothing is due
  *   GET  /api/dtmsvr/testRounds?gid=G                     ->  {"rounds":N}, since this node started
  *
  * A poll looks for the oldest unfinished transaction whose next call is due within `cronForward` seconds,
  * lets it time out if it will be old enough within `nowForward`, else makes its calls due now, and answers
- * when one has come to something.  It does so by the commands an operator has: no clock is moved.  Source:
+ * when one has come to something.  It does so by the commands an operator has: no clock is moved.  With
+ * polling off nothing becomes due by itself, on any node, until a poll looks for it.  Source:
  * dtm-features.md 10.1. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,6 +60,25 @@ enum request_next dtm_rounds_read(struct request *r)
     struct dtm_call *call = r->door;
     return dtm_answer_json(
         r, json_pack("{sI}", "rounds", (json_int_t)call->dtm->rounds->count[slot_of(dtm_gid(call))]));
+}
+
+/* ---- what goes to every node ---- */
+
+enum request_next dtm_polling_read(struct request *r, bool on)
+{
+    struct dtm_call *call = r->door;
+    struct dtm_writer f = dtm_write(&r->node->requests.writer, &call->defaults, COMMAND_TEST_POLLING, false);
+    dtm_field_bool(&f, TEST_POLLING_ON, on);
+    dtm_write_end(&f);
+    return dtm_step(r, ROUTE_COMMAND);
+}
+
+enum request_next dtm_wipe_read(struct request *r)
+{
+    struct dtm_call *call = r->door;
+    struct dtm_writer f = dtm_write(&r->node->requests.writer, &call->defaults, COMMAND_TEST_WIPE, false);
+    dtm_write_end(&f);
+    return dtm_step(r, ROUTE_COMMAND);
 }
 
 /* ---- one poll ---- */

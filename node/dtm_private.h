@@ -114,6 +114,9 @@ void dtm_rpc_answer(struct request *r, json_t *result, int code, const char *mes
 struct dtm_rounds *dtm_rounds_open(void);
 void dtm_rounds_event(struct dtm_rounds *rounds, const struct sm_event *event);
 enum request_next dtm_rounds_read(struct request *r);
+/* Switch polling on or off, on every node; forget all transactions and topics.  One command each. */
+enum request_next dtm_polling_read(struct request *r, bool on);
+enum request_next dtm_wipe_read(struct request *r);
 enum request_next dtm_poll_read(struct request *r, uint64_t now_s, uint64_t cron_s);
 enum request_next dtm_poll_ended(struct request *r, int code, const struct codec_node *data,
                                  struct assent_bytes detail);

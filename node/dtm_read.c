@@ -8,6 +8,8 @@
 
 /* DTM's own version this door was written after. */
 #define DTM_VERSION_TEXT "v1.19.0"
+/* A year, the longest time a command takes. */
+#define WAIT_S_MAX (366u * 86400)
 
 /* ---- small things ---- */
 
@@ -357,15 +359,17 @@ static enum request_next read_kv(struct request *r, struct assent_bytes query)
     return dtm_step(r, ROUTE_QUERY);
 }
 
-/* DTM looks for calls that are due late; here it is the transactions whose last call failed whose next one is
- * due now. */
+/* DTM's unfinished transactions that wait for longer than `timeout`; here those whose last call failed, which
+ * leaves out what is late on purpose: a delayed message, the question to a sender. */
 static enum request_next read_reset(struct request *r, struct assent_bytes query)
 {
     struct dtm_call *call = r->door;
     uint64_t timeout_s;
     if (!parameter_uint(query, "limit", 100, &call->limit) ||
-        !parameter_uint(query, "timeout", 0, &timeout_s))
+        !parameter_uint(query, "timeout", 3 * call->defaults.timeout_to_fail_s, &timeout_s))
         return dtm_refuse(r, "limit and timeout are whole numbers");
+    if (timeout_s > WAIT_S_MAX) /* nothing waits for longer */
+        return dtm_answer_json(r, json_pack("{sbsi}", "has_remaining", false, "succeed_count", 0));
     if (call->limit == 0 || call->limit > ASSENT_PAGE_ROWS_MAX)
         call->limit = call->limit == 0 ? 100 : ASSENT_PAGE_ROWS_MAX;
     struct dtm_writer f = dtm_write(writer(r), &call->defaults, COMMAND_TXN_ACT_MANY, false);
@@ -374,6 +378,7 @@ static enum request_next read_reset(struct request *r, struct assent_bytes query
     dtm_field_text(&f, TXN_ACT_MANY_REASON, "resetCronTime");
     dtm_field_uint(&f, TXN_ACT_MANY_FILTER + QUERY_TXN_LIST_LIMIT, call->limit);
     dtm_field_bool(&f, TXN_ACT_MANY_FILTER + QUERY_TXN_LIST_FAILING, true);
+    dtm_field_uint(&f, TXN_ACT_MANY_FILTER + QUERY_TXN_LIST_NEXT_AFTER_MS, timeout_s * 1000);
     dtm_write_end(&f);
     return dtm_step(r, ROUTE_COMMAND);
 }
@@ -386,6 +391,14 @@ static enum request_next read_poll(struct request *r, struct assent_bytes query)
         !parameter_uint(query, "cronForward", 180, &cron_s) || now_s > 1u << 20 || cron_s > 1u << 20)
         return dtm_refuse(r, "nowForward and cronForward are whole numbers of seconds");
     return dtm_poll_read(r, now_s, cron_s);
+}
+
+static enum request_next read_polling(struct request *r, struct assent_bytes query)
+{
+    uint64_t on;
+    if (!parameter_uint(query, "on", 2, &on) || on > 1)
+        return dtm_refuse(r, "on is 0 or 1");
+    return dtm_polling_read(r, on == 1);
 }
 #endif
 
@@ -453,6 +466,10 @@ static enum request_next lead(struct request *r, const struct request_input *inp
         return read_poll(r, query);
     case DTM_TEST_ROUNDS:
         return read_query(r, query);
+    case DTM_TEST_POLLING:
+        return read_polling(r, query);
+    case DTM_TEST_WIPE:
+        return dtm_wipe_read(r);
 #endif
     default:
         return dtm_answer_text(r, 404, "404 page not found");

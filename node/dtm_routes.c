@@ -38,6 +38,8 @@ static const struct row {
 #ifdef ASSENT_TEST_HOOKS
     {"POST", BASE "/testPoll", DTM_TEST_POLL},
     {"GET", BASE "/testRounds", DTM_TEST_ROUNDS},
+    {"POST", BASE "/testPolling", DTM_TEST_POLLING},
+    {"POST", BASE "/testWipe", DTM_TEST_WIPE},
 #endif
 };
 
@@ -64,6 +66,8 @@ static const char *const names[DTM_OP_NR] = {
     [DTM_JSON_RPC] = "json-rpc",
     [DTM_TEST_POLL] = "testpoll",
     [DTM_TEST_ROUNDS] = "testrounds",
+    [DTM_TEST_POLLING] = "testpolling",
+    [DTM_TEST_WIPE] = "testwipe",
     [DTM_NOWHERE] = "none",
 };
 

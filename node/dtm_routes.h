@@ -30,8 +30,10 @@ enum dtm_op {
     DTM_PING,
     DTM_METRICS,
     DTM_JSON_RPC,
-    DTM_TEST_POLL, /* in test builds only, like the next */
+    DTM_TEST_POLL, /* in test builds only, like the next three */
     DTM_TEST_ROUNDS,
+    DTM_TEST_POLLING,
+    DTM_TEST_WIPE,
     DTM_NOWHERE, /* a path that is not served */
     DTM_OP_NR
 };

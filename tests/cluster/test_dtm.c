@@ -142,6 +142,50 @@ static void every_node_takes_every_call(void **state)
     }
 }
 
+#ifdef ASSENT_TEST_HOOKS
+/* The gid a poll at `node` found; "" for none. */
+static void poll_at(const struct cluster_node *node, char gid[64])
+{
+    struct http_answer a;
+    ask(node, "POST", "testPoll?cronForward=30", NULL, &a);
+    const char *found = json_string_value(json_object_get(a.body, "gid"));
+    assert_non_null(found);
+    snprintf(gid, 64, "%s", found);
+    http_answer_clear(&a);
+}
+
+/* What was switched off stays off for the next leader: its time limits end when the suite says so. */
+static void a_new_leader_polls_no_more_than_the_old_one(void **state)
+{
+    (void)state;
+    char gid[64];
+    struct cluster_node *leader = cluster_leader(&c);
+    assert_non_null(leader);
+    struct cluster_node *other = leader == &c.nodes[0] ? &c.nodes[1] : &c.nodes[0];
+    must(other, "testWipe", NULL);
+    must(other, "testPolling?on=0", NULL);
+    json_t *tcc = body_of("tcc", SCENE "-off");
+    json_object_set_new(tcc, "timeout_to_fail", json_integer(1));
+    must(other, "prepare", tcc);
+    cluster_kill(leader);
+    assert_non_null(cluster_leader(&c));
+    cluster_start(&c, leader);
+    /* its time limit goes by; that no tick ever ends it is a claim of test_hooks */
+    for (int64_t end = monotonic_ms() + 1500; monotonic_ms() < end; sleep_ms(20)) {
+        char status[16];
+        status_of(other, SCENE "-off", status);
+        assert_true(status[0] == 0 || strcmp(status, "prepared") == 0);
+    }
+    must_become(other, SCENE "-off", "prepared");
+    poll_at(leader, gid);
+    assert_string_equal(gid, SCENE "-off");
+    must_become(other, SCENE "-off", "failed");
+    must(leader, "testPolling?on=1", NULL);
+    must(leader, "testWipe", NULL);
+    must_become(other, SCENE "-off", "");
+}
+#endif
+
 /* ---- leaders that die ---- */
 
 static struct {
@@ -221,6 +265,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_node_takes_every_call),
+#ifdef ASSENT_TEST_HOOKS
+        cmocka_unit_test(a_new_leader_polls_no_more_than_the_old_one),
+#endif
         cmocka_unit_test(nothing_is_refused_or_forgotten_while_leaders_die),
     };
     return cmocka_run_group_tests(tests, up, down);

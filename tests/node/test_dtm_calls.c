@@ -306,7 +306,43 @@ static void a_prepared_message_asks_its_sender(void **state)
     expect_statuses("q2", "p/failed", NULL);
 }
 
+/* Three sagas that wait for longer than operators like. */
+static void the_longest_waits_end_first_come(void **state)
+{
+    (void)state;
+    static const char *const gids[] = {"cron1", "cron2", "cron3"};
+    for (int i = 0; i < 3; i++)
+        expect(post(i, "submit",
+                    "{\"gid\":\"$\",\"trans_type\":\"saga\",\"steps\":[{\"action\":\"@/later\"}],"
+                    "\"payloads\":[\"{}\"],\"retry_interval\":200,\"wait_result\":true}",
+                    gids[i]),
+               gids[i], 409, "submitted");
+    static const struct {
+        const char *query, *answer;
+    } rows[] = {
+        {"?timeout=100000", "{\"has_remaining\":false,\"succeed_count\":0}"},
+        {"?timeout=99999999999", "{\"has_remaining\":false,\"succeed_count\":0}"},
+        {"?limit=1", "{\"has_remaining\":true,\"succeed_count\":1}"}, /* 105 s */
+        {"?limit=5&timeout=150", "{\"has_remaining\":false,\"succeed_count\":2}"},
+        {"?timeout=0", "{\"has_remaining\":false,\"succeed_count\":0}"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        char url[96];
+        snprintf(url, sizeof url, DTM "/resetCronTime%s", rows[i].query);
+        expect(http_call(&h, (int)(i % 3), "GET", url, NULL, NULL), rows[i].query, 200, rows[i].answer);
+    }
+    for (int i = 0; i < 3; i++)
+        expect_statuses(gids[i], "ps/succeed", NULL);
+}
+
 #ifdef ASSENT_TEST_HOOKS
+static void hook(int node, const char *path, int status, const char *part)
+{
+    char url[128];
+    snprintf(url, sizeof url, DTM "/%s", path);
+    expect(http_call(&h, node, "POST", url, NULL, ""), path, status, part);
+}
+
 static void poll_finds(const char *query_string, const char *gid)
 {
     char url[128], want[64];
@@ -367,12 +403,59 @@ static void a_test_build_polls_with_a_look_ahead(void **state)
            "whole numbers");
     poll_finds("cronForward=1000", "");
 }
+/* Switched by any node, obeyed by all: a call that failed waits for a poll. */
+static void rounds_are_made_when_the_suite_says_so(void **state)
+{
+    (void)state;
+    hook(2, "testPolling", 500, "on is 0 or 1");
+    hook(2, "testPolling?on=2", 500, "on is 0 or 1");
+    hook(2, "testPolling?on=0", 200, "SUCCESS");
+    for (int i = 0; i < 3; i++)
+        assert_false(sm_polls(h.node[i].sm));
+    expect(post(1, "submit",
+                "{\"gid\":\"$\",\"trans_type\":\"saga\",\"steps\":[{\"action\":\"@/later\"}],"
+                "\"payloads\":[\"{}\"],\"retry_interval\":1,\"wait_result\":true}",
+                "r1"),
+           "submit", 409, "submitted"); /* the first round belongs to the submit */
+    poll_finds("cronForward=30", "r1");
+    expect_statuses("r1", "ps/succeed", NULL);
+    poll_finds("cronForward=1000", "");
+    hook(0, "testPolling?on=1", 200, "SUCCESS");
+    for (int i = 0; i < 3; i++)
+        assert_true(sm_polls(h.node[i].sm));
+}
+
+/* A suite whose gids are its test's names runs twice. */
+static void the_same_names_serve_again_after_a_wipe(void **state)
+{
+    (void)state;
+    for (int run = 0; run < 2; run++) {
+        expect(http_call(&h, 0, "GET", DTM "/subscribe?topic=tw&url=http%3A%2F%2Fh%2Fa", NULL, NULL), "topic",
+               200, "SUCCESS");
+        expect(post(run, "prepare", "{\"gid\":\"$\",\"trans_type\":\"tcc\"}", "wipe1"), "prepare", 200,
+               "SUCCESS");
+        expect(post(run, "submit",
+                    "{\"gid\":\"$\",\"trans_type\":\"saga\",\"steps\":[{\"action\":\"@/"
+                    "ok\"}],\"payloads\":[\"{}\"],\"wait_result\":true}",
+                    "wipe2"),
+               "submit", 200, "SUCCESS");
+        expect_statuses("wipe1", "/prepared", NULL);
+        hook(1 + run, "testWipe", 200, "SUCCESS");
+        expect(http_call(&h, run, "GET", DTM "/query?gid=wipe1", NULL, NULL), "query", 200,
+               "\"transaction\":null");
+        expect(http_call(&h, run, "GET", DTM "/all", NULL, NULL), "all", 200, "\"transactions\":[]");
+        expect(http_call(&h, run, "GET", DTM "/queryKV?cat=topics", NULL, NULL), "topics", 200, "\"kv\":[]");
+        poll_finds("cronForward=1000", "");
+    }
+}
 #else
 static void a_release_has_no_hooks(void **state)
 {
     (void)state;
     expect(http_call(&h, 0, "POST", DTM "/testPoll", NULL, ""), "poll", 404, "404 page not found");
     expect(http_call(&h, 0, "GET", DTM "/testRounds?gid=a", NULL, NULL), "rounds", 404, "404 page not found");
+    expect(http_call(&h, 0, "POST", DTM "/testPolling?on=0", NULL, ""), "polling", 404, "404 page not found");
+    expect(http_call(&h, 0, "POST", DTM "/testWipe", NULL, ""), "wipe", 404, "404 page not found");
 }
 #endif
 
@@ -381,9 +464,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #ifdef ASSENT_TEST_HOOKS
         cmocka_unit_test(a_test_build_polls_with_a_look_ahead),
+        cmocka_unit_test(rounds_are_made_when_the_suite_says_so),
+        cmocka_unit_test(the_same_names_serve_again_after_a_wipe),
 #else
         cmocka_unit_test(a_release_has_no_hooks),
 #endif
+        cmocka_unit_test(the_longest_waits_end_first_come),
         cmocka_unit_test(positions_of_a_saga),
         cmocka_unit_test(a_saga_gives_up_at_its_limit),
         cmocka_unit_test(a_saga_times_out),
