@@ -221,7 +221,8 @@ static void registered_check(struct run *r, const struct history *h, struct verd
                 abort();
         }
         check_set(&one, true, &part);
-        verdict_compose(v, group, &part);
+        if (part.checked + part.unknown_parts > 0 || part.valid == INVALID || part.malformed)
+            verdict_compose(v, group, &part); /* else the group is empty, or all it was told of is unknown */
         history_close(&one);
     }
     json_decref(groups);

@@ -17,14 +17,14 @@ static json_t *json_of(const char *text)
 static void add_event(struct history *h, const char *text, uint64_t time)
 {
     static const char *const types[] = {"invoke", "ok", "fail", "info"};
-    char type[8], f[24], key[64] = "null", value[256] = "null";
+    char type[8], f[24], key[64] = "null", value[2048] = "null";
     int process, used = 0;
     int fields = sscanf(text, " %d %7s %23s%n", &process, type, f, &used);
     assert(fields == 3);
     text += used;
     if (sscanf(text, " @%63s%n", key, &used) == 1)
         text += used;
-    sscanf(text, " %255[^\n]", value);
+    sscanf(text, " %2047[^\n]", value);
     size_t t = 0;
     while (strcmp(types[t], type) != 0)
         assert(++t < 4);
