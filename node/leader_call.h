@@ -1,5 +1,9 @@
 /* One thing only the leader does: a command of the log, timestamps, a change of the cluster.  Used for
- * requests of this node and for those other nodes forward. */
+ * requests of this node and for those other nodes forward.
+ *
+ * Changes of the cluster and snapshots asked for go on record when they succeeded, with fields `by` and
+ * `reason`. What may take leadership away from this node (a transfer, its own removal or demotion) is
+ * recorded before it is begun, because afterwards this node cannot. */
 #ifndef NODE_LEADER_CALL_H
 #define NODE_LEADER_CALL_H
 
@@ -21,6 +25,13 @@ struct leader_call {
     /* private */
     struct node *node;
     leader_call_cb cb;
+    uint32_t special;
+    uint64_t member;
+    char address[128];
+    struct call_bytes {
+        uint8_t *base;
+        size_t size;
+    } record, answer; /* a command for the audit log, not proposed yet; what is told when it stands there */
     union {
         struct raftlog_propose propose;
         struct tso_wait tso;

@@ -157,12 +157,20 @@ const uint32_t routes_n = sizeof routes / sizeof routes[0];
 
 static const struct field no_fields[] = {{0}};
 static const struct field tso_fields[] = {{"count", FIELD_UINT, 0, ASSENT_COUNT_MAX, NULL}, {0}};
+/* Who and why, for the record. */
+#define WHO_AND_WHY                                                                                          \
+    {"by", FIELD_TEXT, FIELD_NAME, ASSENT_NAME_BYTES_MAX, NULL},                                             \
+    {                                                                                                        \
+        "reason", FIELD_TEXT, 0, 1024, NULL                                                                  \
+    }
 static const struct field add_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, NULL},
                                           {"address", FIELD_TEXT, FIELD_REQUIRED | FIELD_NAME, 127, NULL},
+                                          WHO_AND_WHY,
                                           {0}};
-static const struct field member_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, NULL}, {0}};
+static const struct field member_fields[] = {{"id", FIELD_UINT, FIELD_REQUIRED, 0, NULL}, WHO_AND_WHY, {0}};
 static const struct field backup_fields[] = {{"index", FIELD_UINT, FIELD_REQUIRED, 0, NULL}, {0}};
-static const struct field transfer_fields[] = {{"id", FIELD_UINT, 0, 0, NULL}, {0}};
+static const struct field transfer_fields[] = {{"id", FIELD_UINT, 0, 0, NULL}, WHO_AND_WHY, {0}};
+static const struct field snapshot_fields[] = {WHO_AND_WHY, {0}};
 
 const struct field *route_special_fields(uint32_t special)
 {
@@ -177,6 +185,8 @@ const struct field *route_special_fields(uint32_t special)
         return member_fields;
     case SPECIAL_TRANSFER:
         return transfer_fields;
+    case SPECIAL_SNAPSHOT:
+        return snapshot_fields;
     case SPECIAL_BACKUP:
         return backup_fields;
     case SPECIAL_EVENTS:

@@ -469,6 +469,34 @@ static void stopping_answers_who_waits(void **state)
     free(text);
 }
 
+/* The change itself, its row, and who asked at another node. */
+static void changes_of_the_cluster_are_on_record(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *body, *row;
+    } rows[] = {
+        {"members", "{\"id\":4,\"address\":\"h:1\",\"by\":\"ann\",\"reason\":\"r\"}",
+         "\"act\":\"member_add\",\"by\":\"ann\",\"reason\":\"r\",\"xid\":\"\",\"branch\":\"\",\"subject\":"
+         "\"4 h:1\""},
+        {"members/4/promote", "{\"by\":\"ben\"}",
+         "\"act\":\"member_promote\",\"by\":\"ben\",\"reason\":\"\""},
+        {"members/4/demote", "", "\"act\":\"member_demote\",\"by\":\"\""},
+        {"members/4/remove", "{\"by\":\"cat\"}", "\"act\":\"member_remove\",\"by\":\"cat\""},
+        {"members/1/demote", "{\"by\":\"dan\"}", "\"act\":\"member_demote\",\"by\":\"dan\""}, /* the leader */
+        {"transfer", "{\"id\":2,\"by\":\"eve\"}", "\"act\":\"transfer\",\"by\":\"eve\""},
+        {"snapshot", "{\"by\":\"fay\"}", "\"act\":\"snapshot\",\"by\":\"fay\""},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "/api/v1/cluster/%s", rows[i].path);
+        expect(i % 2 == 0 ? 0 : 1, "POST", path, NULL, rows[i].body, 200, "");
+        expect(0, "GET", "/api/v1/audit?limit=1", NULL, NULL, 200, rows[i].row);
+    }
+    expect(0, "POST", "/api/v1/cluster/snapshot", NULL, "{\"by\":\"a\\u0001\"}", 400, "INVALID");
+    expect(0, "GET", "/api/v1/audit?limit=1", NULL, NULL, 200, "\"by\":\"fay\"");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +507,7 @@ int main(void)
         cmocka_unit_test(payloads_keep_their_numbers),
         cmocka_unit_test(a_freeze_is_asked_for_watched_and_let_go),
         cmocka_unit_test(operators_find_act_and_read_the_record),
+        cmocka_unit_test(changes_of_the_cluster_are_on_record),
         cmocka_unit_test(a_follower_forwards_and_answers),
         cmocka_unit_test(who_wants_no_forwarding_is_redirected),
         cmocka_unit_test(an_election_only_delays),
