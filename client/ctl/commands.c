@@ -46,13 +46,15 @@ static const struct row rows[] = {
     {"txn", "commit", "POST", BASE "/transaction/commit", "xid", NULL, "decide to commit", false},
     {"txn", "rollback", "POST", BASE "/transaction/rollback", "xid reason?", NULL, "decide to roll back",
      false},
-    {"audit", "", "GET", BASE "/audit", "xid?", "timeUs act by xid branch before after reason",
+    {"audit", "", "GET", BASE "/audit", "xid?", "timeUs act by xid branch subject before after reason",
      "what operators did, the newest first; limit= after=", false},
     {"settings", "show", "GET", BASE "/settings", "", NULL, "what is set for the whole cluster", false},
     {"settings", "set", "POST", BASE "/settings", "", NULL,
      "by= reason= retentionMs:= auditRetentionMs:=: how long what has ended is kept", false},
     {"freeze", "list", "GET", BASE "/freezes", "prefix?", "resource mode holders waiters",
      "frozen resources; limit= after=", false},
+    {"freeze", "release", "DELETE", BASE "/freeze/{xid}/{resource}", "xid resource", NULL,
+     "take a resource from a transaction", false},
     {"freeze", "show", "GET", BASE "/freezes/{resource}", "resource", NULL, "who holds it and who waits",
      false},
     {"business", "list", "GET", BASE "/business", "", "businessType mode description",
@@ -152,7 +154,7 @@ static bool put(struct build *b, const char *name, json_t *value)
     char *dumped = plain == NULL ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) : NULL;
     char *at = strstr(b->path, hole);
     bool good = true;
-    if (at != NULL || strcmp(b->row->method, "GET") == 0) {
+    if (at != NULL || strcmp(b->row->method, "POST") != 0) { /* the others have no body */
         good = api_escape(text, sizeof text, plain != NULL ? plain : dumped);
         size_t size = strlen(b->path);
         char rest[512] = "";
@@ -249,11 +251,63 @@ static enum exit_code put_arguments(struct build *b, int argc, char **argv)
     return EXIT_DONE;
 }
 
+/* Does what it changes go on record, with who and why? */
+static bool recorded(const struct row *row)
+{
+    static const char *const groups[] = {"member", "snapshot", "business", "topic", "settings", "freeze"};
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        if (strcmp(groups[i], row->group) == 0) {
+            return strcmp(row->method, "GET") != 0;
+        }
+    }
+    return false;
+}
+
+struct who {
+    const char *by, *reason; /* NULL: not given */
+};
+
+/* --by and --reason, out of the arguments; who is logged in when nobody is named. */
+static struct who take_who(int *argc, char **argv)
+{
+    struct who who = {NULL, NULL};
+    const char *value;
+    int left = 0;
+    bool named = false;
+    for (int i = 0; i < *argc; i++) {
+        if ((value = ctl_option(*argc, argv, &i, "--by")) != NULL) {
+            who.by = value;
+        } else if ((value = ctl_option(*argc, argv, &i, "--reason")) != NULL) {
+            who.reason = value;
+        } else {
+            named = named || strncmp(argv[i], "by=", 3) == 0;
+            argv[left++] = argv[i];
+        }
+    }
+    *argc = left;
+    if (who.by == NULL && !named) {
+        who.by = ctl_login();
+    }
+    return who;
+}
+
+/* Behind the other arguments: names in the path are in their places then. */
+static enum exit_code put_who(struct build *b, const struct who *who)
+{
+    bool good = (who->by == NULL || who->by[0] == '\0' || put(b, "by", json_string(who->by))) &&
+                (who->reason == NULL || put(b, "reason", json_string(who->reason)));
+    return good ? EXIT_DONE : usage_error("--by or --reason is too long or not UTF-8");
+}
+
 static enum exit_code run(const struct ctl *ctl, const struct row *row, int argc, char **argv)
 {
     struct build b = {.row = row, .body = json_object()};
     (void)snprintf(b.path, sizeof b.path, "%s", row->path);
+    struct who who = recorded(row) ? take_who(&argc, argv) : (struct who){NULL, NULL};
     enum exit_code code = put_arguments(&b, argc, argv);
+    if (code == EXIT_DONE) {
+        code = put_who(&b, &who);
+    }
     if (code == EXIT_DONE) {
         struct answer a;
         api_call(ctl, row->method, b.path, strcmp(row->method, "POST") == 0 ? b.body : NULL, row->once, &a);

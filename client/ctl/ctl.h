@@ -76,6 +76,8 @@ enum exit_code act_main(const struct ctl *ctl, const char *verb, int argc, char 
 
 /* ---- main.c */
 
+/* Who is logged in, for the record; "" when nobody knows. */
+const char *ctl_login(void);
 /* The value of --name VALUE or --name=VALUE at `*at`, which moves on; NULL: another argument. */
 const char *ctl_option(int argc, char **argv, int *at, const char *name);
 

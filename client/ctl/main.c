@@ -1,15 +1,23 @@
 /* assentctl: the operator's tool.  Options, endpoints, and which file a command belongs to. */
 #include <curl/curl.h>
 #include <errno.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "ctl.h"
 
 /* Of names in headers; what the nodes refuse need not be sent. */
 #define NAMESPACE_BYTES_MAX 47
 #define ENDPOINTS_DEFAULT   "127.0.0.1:8080,127.0.0.1:8081,127.0.0.1:8082"
+
+const char *ctl_login(void)
+{
+    const struct passwd *user = getpwuid(getuid());
+    return user != NULL ? user->pw_name : "";
+}
 
 static void help(void)
 {
@@ -21,7 +29,9 @@ static void help(void)
         "  --namespace NAME   whose transactions, resources and topics (ASSENT_NAMESPACE)\n"
         "  --timeout SECONDS  how long to try (default 10)\n"
         "  --json             results as JSON\n\n"
-        "Further fields of any command: field=text or field:=json.\n\n"
+        "Further fields of any command: field=text or field:=json.  What operators change is on record:\n"
+        "--by WHO (default: who is logged in) and --reason WHY with member, snapshot take, business, topic,\n"
+        "settings and freeze.\n\n"
         "  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n  %-52s %s\n"
         "  %-52s %s\n  %-52s %s\n  %-52s %s\n",
         ENDPOINTS_DEFAULT, "status", "nodes, roles, terms, indexes, lag",

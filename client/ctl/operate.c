@@ -163,7 +163,12 @@ static enum exit_code save(const struct ctl *ctl, const char *path)
         (void)fprintf(stderr, "assentctl: %s: %s\n", tmp, strerror(errno));
         return EXIT_REFUSED;
     }
-    api_call(ctl, "POST", BASE "/cluster/snapshot", NULL, false, &a);
+    json_t *who = json_pack("{s:s, s:s}", "by", ctl_login(), "reason", "snapshot save");
+    if (ctl_login()[0] == '\0') {
+        (void)json_object_del(who, "by");
+    }
+    api_call(ctl, "POST", BASE "/cluster/snapshot", who, false, &a);
+    json_decref(who);
     enum exit_code code = a.code;
     if (code != EXIT_DONE) {
         (void)show_failure(ctl, &a);
@@ -355,6 +360,10 @@ static bool take(const struct ctl *ctl, struct replacement *r, const json_t *vie
                  struct answer *a)
 {
     const json_t *from = member_of(view, r->from);
+    if (ctl_login()[0] != '\0') {
+        (void)json_object_set_new(s->body, "by", json_string(ctl_login()));
+    }
+    (void)json_object_set_new(s->body, "reason", json_string("member replace"));
     api_call(ctl, "POST", s->path, s->body, true, a);
     r->old_gone = r->old_gone || strcmp(s->verb, "remove") == 0;
     if (a->code == EXIT_DONE) {

@@ -367,7 +367,7 @@ static void what_operators_look_at(void **state)
         {{"settings", "show"}, "GET /api/v1/settings HTTP"},
         {{"topic", "subscribe", "paid", "http://m/p"}, "POST /api/v1/topics/paid HTTP"},
         {{"topic", "unsubscribe", "paid", "http://m/p"}, "POST /api/v1/topics/paid/unsubscribe HTTP"},
-        {{"topic", "remove", "paid"}, "DELETE /api/v1/topics/paid HTTP"},
+        {{"topic", "remove", "paid"}, "DELETE /api/v1/topics/paid?by="}, /* who is logged in */
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         char *argv[9] = {ctl_path, T("--endpoints"), n.address};
@@ -376,6 +376,12 @@ static void what_operators_look_at(void **state)
         assert_int_equal(run_array(argv), 0);
         assert_non_null(strstr(n.seen, rows[i].seen));
     }
+    assert_int_equal(run(T("--endpoints"), n.address, T("freeze"), T("release"), T("t"), T("a:7"), BY_ANN),
+                     0);
+    assert_non_null(strstr(n.seen, "DELETE /api/v1/freeze/t/a%3A7?by=ann&reason="));
+    assert_int_equal(run(T("--endpoints"), n.address, T("member"), T("remove"), T("4"), BY_ANN), 0);
+    assert_non_null(strstr(n.seen, "POST /api/v1/cluster/members/4/remove HTTP"));
+    assert_non_null(strstr(n.seen, "\"by\":\"ann\""));
     node_stop(&n);
 }
 

@@ -493,8 +493,12 @@ static void changes_of_the_cluster_are_on_record(void **state)
         expect(i % 2 == 0 ? 0 : 1, "POST", path, NULL, rows[i].body, 200, "");
         expect(0, "GET", "/api/v1/audit?limit=1", NULL, NULL, 200, rows[i].row);
     }
+    expect(0, "POST", "/api/v1/topics/paid", NULL, "{\"url\":\"http://m/p\",\"by\":\"gus\"}", 200, "");
+    expect(0, "DELETE", "/api/v1/topics/paid?by=gus&reason=old%20one", NULL, NULL, 200, "");
+    expect(0, "GET", "/api/v1/audit?limit=1", NULL, NULL, 200,
+           "\"act\":\"topic_remove\",\"by\":\"gus\",\"reason\":\"old one\"");
     expect(0, "POST", "/api/v1/cluster/snapshot", NULL, "{\"by\":\"a\\u0001\"}", 400, "INVALID");
-    expect(0, "GET", "/api/v1/audit?limit=1", NULL, NULL, 200, "\"by\":\"fay\"");
+    expect(0, "GET", "/api/v1/audit?limit=1", NULL, NULL, 200, "\"by\":\"gus\"");
 }
 
 int main(void)
