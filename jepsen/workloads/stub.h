@@ -37,6 +37,7 @@ struct stub *stub_open(struct run *r, uint32_t trouble, stub_business business, 
 void stub_close(struct stub *s);
 const char *stub_base(const struct stub *s); /* "http://host:port" */
 void stub_calm(struct stub *s);              /* from now on it answers */
+void stub_no_tries(struct stub *s);          /* its clients make the tries themselves: confirms come bare */
 void stub_lock(struct stub *s);
 void stub_unlock(struct stub *s);
 /* [[xid, branch, op, token, what], ...] in order; a new reference. */

@@ -11,7 +11,7 @@
 
 extern const struct workload workload_bank, workload_tcc, workload_saga_order, workload_message,
     workload_register, workload_registered, workload_idempotency, workload_vector, workload_freeze,
-    workload_events;
+    workload_events, workload_append;
 
 /* What the workloads ask of a run while it runs; no checker does. */
 uint64_t run_random(struct run *r, uint64_t below)
@@ -163,6 +163,13 @@ static const struct row {
     {&workload_events, INVALID, "watch",
      "0 invoke watch @0; 0 ok watch @0 [[1,\"a\"],[2,\"b\"]]; 1 invoke watch @0;"
      "1 ok watch @0 [[1,\"a\"],[2,\"c\"]]"},
+    {&workload_append, VALID, "",
+     "0 invoke txn [[\"r\",1,null],[\"append\",1,2]]; 0 ok txn [[\"r\",1,[]],[\"append\",1,2]];"
+     "0 invoke txn [[\"r\",1,null]]; 0 ok txn [[\"r\",1,[2]]]"},
+    {&workload_append, INVALID, "", /* a read that began later misses it */
+     "0 invoke txn [[\"r\",1,null],[\"append\",1,2]]; 0 ok txn [[\"r\",1,[]],[\"append\",1,2]];"
+     "0 invoke txn [[\"r\",1,null]]; 0 ok txn [[\"r\",1,[]]];"
+     "0 invoke txn [[\"r\",1,null]]; 0 ok txn [[\"r\",1,[2]]]"},
     {&workload_events, INVALID, "watch", "0 invoke watch @0; 0 ok watch @0 [[1,\"a\"],[1,\"a\"]]"},
 };
 
