@@ -6,10 +6,16 @@
  * another that led to the same transaction, and an upgrade goes in front of waiters that wait for it already;
  * so a cycle can only be closed by the newcomer's own edges, and looking when somebody begins to wait finds
  * every one.  The newcomer is the victim: it has been promised nothing yet, and the choice is the same on
- * every replica. Source: Holt, Some Deadlock Properties of Computer Systems (1972). */
+ * every replica.
+ *
+ * Nested transactions wait for each other without a freeze, and these edges count too: one that is unfinished
+ * lets go only after its undecided children have decided, and a nested TCC or XA only with the one around it.
+ * They are there from a child's begin on, when it neither holds nor waits, so they close no cycle by
+ * themselves. Source: Holt, Some Deadlock Properties of Computer Systems (1972). */
 #include <stdlib.h>
 
 #include "freeze.h"
+#include "nest.h"
 
 #define SLOTS (2 * FREEZE_SEARCH_ROWS_MAX) /* a power of two */
 
@@ -129,10 +135,31 @@ static void reach_from(struct search *s, struct assent_bytes waiter, struct asse
     freeze_walk_close(&w);
 }
 
+/* Whose decision it waits for before it lets anything go. */
+static void reach_relatives(struct search *s, struct assent_bytes xid)
+{
+    struct txn t, child;
+    if (!txn_load(s->store, xid, &t))
+        return;
+    if (t.mode != TXN_MODE_SAGA && nest_inside(s->store, &t) && may_read(s))
+        reach(s, t.parent);
+    if (t.children == 0 || t.open_children == 0)
+        return;
+    struct store_key *list = malloc(t.children * sizeof(*list));
+    assert(list != NULL);
+    uint32_t n = nest_children(s->store, xid, list, t.children);
+    for (uint32_t i = 0; i < n && may_read(s); i++)
+        if (txn_load(s->store, key_bytes(&list[i]), &child) && !txn_ended(child.status) &&
+            child.status != TXN_PREPARING)
+            reach(s, key_bytes(&list[i]));
+    free(list);
+}
+
 static void reach_from_txn(struct search *s, struct assent_bytes xid)
 {
     struct freeze_walk w;
     struct assent_bytes resource, value;
+    reach_relatives(s, xid);
     if (freeze_count_load(s->store, xid).waits == 0)
         return;
     freeze_walk_open(&w, s->store, FREEZE_KEY_OF, xid);

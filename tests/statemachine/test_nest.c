@@ -487,6 +487,55 @@ static void what_a_stopped_transaction_left_committed_is_final(void **state)
     assert_string_equal(said, "p:STOPPED! q:COMMITTED! r:COMMITTING");
 }
 
+/* ---- freezes */
+
+static int freeze(struct sm_harness *h, const char *xid, const char *resource)
+{
+    char args[128];
+    snprintf(args, sizeof(args), "{'xid':'%s','resource':'%s','waitMs':1000}", xid, resource);
+    return sm_run(h, COMMAND_FREEZE, args);
+}
+
+static void nobody_waits_for_who_waits_for_it(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", BRANCH); /* two siblings and one below */
+    begun(h, "r", "p", BRANCH);
+    begun(h, "s", "q", BRANCH);
+    assert_int_equal(freeze(h, "p", "a"), ASSENT_OK);
+    assert_int_equal(freeze(h, "q", "b"), ASSENT_OK);
+    assert_int_equal(freeze(h, "s", "a"), ASSENT_DEADLOCK); /* an ancestor's */
+    assert_int_equal(freeze(h, "p", "b"), ASSENT_DEADLOCK); /* a child's, kept to the own decision */
+    assert_int_equal(freeze(h, "r", "b"), ASSENT_DEADLOCK); /* a sibling's: likewise */
+    begun(h, "x", "", BRANCH);
+    assert_int_equal(freeze(h, "x", "c"), ASSENT_OK);
+    assert_int_equal(freeze(h, "x", "a"), ASSENT_OK); /* nobody waits for x: in line */
+    assert_string_equal(sm_text(h, "status"), "WAITING");
+    assert_int_equal(freeze(h, "s", "c"), ASSENT_DEADLOCK); /* x waits for p, p for q, q for s */
+    begun(h, "y", "", BRANCH);
+    assert_int_equal(freeze(h, "y", "b"), ASSENT_OK); /* a stranger waits */
+    assert_string_equal(sm_text(h, "status"), "WAITING");
+    assert_int_equal(rollback(h, "q"), ASSENT_OK);
+    report(h, "s", "b", CANCEL, SUCCESS);
+    report(h, "q", "b", CANCEL, SUCCESS);
+    assert_int_equal(freeze(h, "p", "c"), ASSENT_DEADLOCK); /* x waits for p itself */
+}
+
+static void a_saga_lets_go_by_itself(void **state)
+{
+    struct sm_harness *h = *state;
+    begun(h, "p", "", BRANCH);
+    begun(h, "q", "p", STEP);
+    begun(h, "r", "p", STEP);
+    assert_int_equal(freeze(h, "q", "a"), ASSENT_OK);
+    assert_int_equal(freeze(h, "r", "a"), ASSENT_OK);
+    assert_string_equal(sm_text(h, "status"), "WAITING");
+    report(h, "q", "01", ACTION, SUCCESS);
+    ok(h, COMMAND_FREEZE, "{'xid':'r','resource':'a'}");
+    assert_string_equal(sm_text(h, "status"), "GRANTED");
+}
+
 static void only_what_goes_forward_takes_children(void **state)
 {
     struct sm_harness *h = *state;
@@ -781,6 +830,8 @@ int main(void)
         T(a_nested_saga_has_the_last_word_when_nobody_can_turn_it),
         T(a_saga_that_may_turn_is_not_final),
         T(what_a_stopped_transaction_left_committed_is_final),
+        T(nobody_waits_for_who_waits_for_it),
+        T(a_saga_lets_go_by_itself),
         T(only_what_goes_forward_takes_children),
         T(depth_and_number_have_limits),
         T(a_tree_shows_parents_before_children),
