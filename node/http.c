@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "address.h"
+#include "http_private.h"
 #include "node.h"
 #include "stream.h"
 
@@ -28,65 +29,6 @@
 #define DROPPED_BYTES_MAX (4u * ASSENT_BODY_BYTES_MAX)
 /* A buffer larger than this is not kept for the next exchange. */
 #define KEPT_BYTES_MAX (64u * 1024)
-/* Memory of a back-up being streamed; one piece is read from the disk per turn. */
-#define STREAM_BLOCK_BYTES (256u * 1024)
-/* Piece of a stream of events handed to MHD at a time. */
-#define FEED_BLOCK_BYTES 16384u
-#define URI_SMALL_BYTES  256
-
-enum phase {
-    PHASE_HEAD,      /* first call of the handler comes next */
-    PHASE_BODY,      /* body and its end */
-    PHASE_RUNNING,   /* inside request_start() */
-    PHASE_SUSPENDED, /* waits for on_done() */
-    PHASE_ANSWERED,  /* the response is complete */
-};
-
-struct connection;
-
-/* One request and its response. */
-struct exchange {
-    struct request request;
-    struct http *http;
-    struct connection *connection;
-    struct MHD_Connection *mhd; /* NULL: MHD has let go */
-    enum phase phase;
-    bool busy;             /* request.c has not let go */
-    struct exchange *next; /* free, or to be resumed */
-    struct text body;
-    uint64_t dropped;
-    size_t uri_size;
-    char *uri; /* `uri_small` or from malloc */
-    char uri_small[URI_SMALL_BYTES];
-};
-
-/* A connection, for the sweep. */
-struct connection {
-    struct connection *next, *prev;
-    int fd;
-    uint64_t since_ms; /* start of what it does now */
-    uint64_t limit_ms; /* how long that may take; 0: for ever */
-};
-
-struct listener {
-    struct http *http;
-    int fd; /* -1: MHD's, or closed */
-    struct MHD_Daemon *daemon;
-    uv_poll_t poll;
-    char address[ADDRESS_TEXT_MAX];
-};
-
-struct http {
-    struct node *node;
-    struct listener listener[2 * CONFIG_LISTENERS_MAX];
-    uint32_t listeners;
-    uv_timer_t sweep;
-    uint32_t handles; /* of uv, open */
-    bool dirty;       /* MHD has something to do */
-    struct exchange *spare, *resume, **resume_last;
-    struct connection *connections;
-    struct http_metrics metrics;
-};
 
 /* ---- exchanges ---- */
 
@@ -145,7 +87,7 @@ static void exchange_release(struct exchange *ex)
     http->metrics.exchanges--;
 }
 
-static void connection_phase(struct connection *c, uint64_t now_ms, uint64_t limit_ms)
+void http_connection_phase(struct connection *c, uint64_t now_ms, uint64_t limit_ms)
 {
     if (c == NULL)
         return;
@@ -176,7 +118,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
         if (c == NULL)
             abort();
         c->fd = MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        connection_phase(c, uv_now(http->node->loop), http->node->config->http_read_s * 1000);
+        http_connection_phase(c, uv_now(http->node->loop), http->node->config->http_read_s * 1000);
         c->next = http->connections;
         if (c->next != NULL)
             c->next->prev = c;
@@ -215,7 +157,7 @@ static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
     if (ex->uri == NULL)
         abort();
     memcpy(ex->uri, uri, ex->uri_size + 1);
-    connection_phase(ex->connection, uv_now(http->node->loop), http->node->config->http_read_s * 1000);
+    http_connection_phase(ex->connection, uv_now(http->node->loop), http->node->config->http_read_s * 1000);
     http->metrics.requests++;
     return ex;
 }
@@ -229,86 +171,20 @@ static void on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     struct exchange *ex = *context;
     if (ex == NULL)
         return;
-    connection_phase(ex->connection, uv_now(http->node->loop), http->node->config->http_idle_s * 1000);
+    http_connection_phase(ex->connection, uv_now(http->node->loop), http->node->config->http_idle_s * 1000);
     ex->mhd = NULL;
     *context = NULL;
     exchange_release(ex);
 }
 
-static void header_uint(struct MHD_Response *response, const char *name, uint64_t v)
+void http_header_uint(struct MHD_Response *response, const char *name, uint64_t v)
 {
     char digits[24];
     snprintf(digits, sizeof digits, "%llu", (unsigned long long)v);
     MHD_add_response_header(response, name, digits);
 }
 
-/* ---- back-ups: the one response that is not in memory */
-
-/* A stream of cover and file on its way; MHD frees it when it has let go of the response. */
-struct stream {
-    struct http *http;
-    struct connection *connection; /* outlives the stream: MHD asks only while it is open */
-    struct response_file *file;
-};
-
-static ssize_t stream_read(void *cls, uint64_t at, char *out, size_t room)
-{
-    struct stream *s = cls;
-    uint64_t left = BACKUP_COVER_BYTES + s->file->snapshot.size - at;
-    size_t size = left < room ? (size_t)left : room;
-    /* each piece that left gives the next one as long as an idle connection has */
-    connection_phase(s->connection, uv_now(s->http->node->loop), s->http->node->config->http_idle_s * 1000);
-    if (at < BACKUP_COVER_BYTES) {
-        size = size < BACKUP_COVER_BYTES - at ? size : BACKUP_COVER_BYTES - (size_t)at;
-        memcpy(out, s->file->cover + at, size);
-        return (ssize_t)size;
-    }
-    ssize_t n = pread(s->file->fd, out, size, (off_t)(at - BACKUP_COVER_BYTES));
-    return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
-}
-
-static void stream_free(void *cls)
-{
-    struct stream *s = cls;
-    close(s->file->fd);
-    free(s->file);
-    free(s);
-}
-
-static struct MHD_Response *stream_response(struct exchange *ex)
-{
-    struct stream *s = malloc(sizeof *s);
-    if (s == NULL)
-        abort();
-    *s = (struct stream){ex->http, ex->connection, ex->request.response.file};
-    const struct raftlog_snapshot *about = &s->file->snapshot;
-    char crc[16], digest[24];
-    snprintf(crc, sizeof crc, "%08x", about->crc);
-    snprintf(digest, sizeof digest, "%016llx", (unsigned long long)about->digest);
-    ex->request.response.file = NULL;
-    struct MHD_Response *response = MHD_create_response_from_callback(
-        BACKUP_COVER_BYTES + about->size, STREAM_BLOCK_BYTES, stream_read, s, stream_free);
-    if (response == NULL) {
-        stream_free(s);
-        return NULL;
-    }
-    header_uint(response, "X-Assent-Snapshot-Index", about->index);
-    header_uint(response, "X-Assent-Snapshot-Term", about->term);
-    header_uint(response, "X-Assent-Snapshot-Size", about->size);
-    MHD_add_response_header(response, "X-Assent-Snapshot-Digest", digest);
-    MHD_add_response_header(response, "X-Assent-Snapshot-Crc32c", crc);
-    return response;
-}
-
-/* ---- events: responses that end when the client or the node does ---- */
-
-/* A stream of events on its way; MHD frees it when it has let go of the response. */
-struct feed {
-    struct exchange *exchange; /* in use while MHD asks */
-    struct stream *stream;
-};
-
-static void resume(struct exchange *ex)
+void http_resume(struct exchange *ex)
 {
     ex->next = NULL;
     *ex->http->resume_last = ex;
@@ -316,68 +192,22 @@ static void resume(struct exchange *ex)
     node_wake(ex->http->node);
 }
 
-static ssize_t feed_read(void *cls, uint64_t at, char *out, size_t room)
-{
-    (void)at;
-    struct feed *f = cls;
-    struct exchange *ex = f->exchange;
-    ssize_t n = stream_take(f->stream, out, room);
-    struct node *node = ex->http->node;
-    connection_phase(ex->connection, uv_now(node->loop),
-                     STREAM_STALL_MS + 2 * node->config->event_heartbeat_ms);
-    if (n == 0)
-        MHD_suspend_connection(ex->mhd); /* until feed_ready() */
-    return n >= 0 ? n : MHD_CONTENT_READER_END_OF_STREAM;
-}
-
-static void feed_ready(void *data)
-{
-    struct feed *f = data;
-    resume(f->exchange);
-}
-
-static void feed_free(void *cls)
-{
-    struct feed *f = cls;
-    stream_close(f->stream);
-    free(f);
-}
-
-static struct MHD_Response *feed_response(struct exchange *ex)
-{
-    struct feed *f = malloc(sizeof *f);
-    if (f == NULL)
-        abort();
-    *f = (struct feed){ex, ex->request.response.stream};
-    ex->request.response.stream = NULL;
-    stream_attach(f->stream, feed_ready, f);
-    struct MHD_Response *response =
-        MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, FEED_BLOCK_BYTES, feed_read, f, feed_free);
-    if (response == NULL) {
-        feed_free(f);
-        return NULL;
-    }
-    MHD_add_response_header(response, "Cache-Control", "no-cache");
-    MHD_add_response_header(response, "X-Accel-Buffering", "no");
-    return response;
-}
-
 /* Hand the complete response to MHD.  The body stays ours, and in place until on_completed(). */
 static enum MHD_Result send_response(struct exchange *ex)
 {
     const struct response *r = &ex->request.response;
     struct MHD_Response *response =
-        r->file != NULL ? stream_response(ex)
+        r->file != NULL ? http_backup_response(ex)
         : r->stream != NULL
-            ? feed_response(ex)
+            ? http_feed_response(ex)
             : MHD_create_response_from_buffer(r->body.size, r->body.base, MHD_RESPMEM_PERSISTENT);
     if (response == NULL)
         return MHD_NO;
     MHD_add_response_header(response, "Content-Type", r->content_type);
-    header_uint(response, "X-Assent-Index", r->index);
-    header_uint(response, "X-Assent-Term", r->term);
+    http_header_uint(response, "X-Assent-Index", r->index);
+    http_header_uint(response, "X-Assent-Term", r->term);
     if (r->aged)
-        header_uint(response, "X-Assent-Age-Ms", r->age_ms);
+        http_header_uint(response, "X-Assent-Age-Ms", r->age_ms);
     if (r->retry_later)
         MHD_add_response_header(response, "Retry-After", "1");
     if (r->allow[0] != 0)
@@ -388,8 +218,8 @@ static enum MHD_Result send_response(struct exchange *ex)
         MHD_add_response_header(response, "Connection", "close");
     enum MHD_Result result = MHD_queue_response(ex->mhd, (unsigned int)r->http_status, response);
     MHD_destroy_response(response);
-    connection_phase(ex->connection, uv_now(ex->http->node->loop),
-                     ex->http->node->config->http_idle_s * 1000);
+    http_connection_phase(ex->connection, uv_now(ex->http->node->loop),
+                          ex->http->node->config->http_idle_s * 1000);
     return result;
 }
 
@@ -417,7 +247,7 @@ static void on_done(struct request *request)
     ex->phase = PHASE_ANSWERED;
     if (!suspended)
         return; /* inside request_start() */
-    resume(ex);
+    http_resume(ex);
 }
 
 static void on_idle(struct request *request)
@@ -449,7 +279,7 @@ static enum MHD_Result run(struct exchange *ex, const char *method)
     };
     ex->phase = PHASE_RUNNING;
     ex->busy = true;
-    connection_phase(ex->connection, 0, 0);
+    http_connection_phase(ex->connection, 0, 0);
     request_start(&ex->request, ex->http->node, &input, on_done, on_idle);
     if (ex->phase == PHASE_ANSWERED)
         return send_response(ex);
