@@ -2,10 +2,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build up demo down test test-thread bench lint coverage fuzz format-check format install clean
+.PHONY: help setup build up demo down test test-thread bench jepsen soak sim lint coverage fuzz format-check format install clean
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
+JEPSEN_SECONDS ?= 20
+JEPSEN_OUT ?= jepsen-runs
+SOAK_SECONDS ?= 600
+SIM_SEEDS ?= 20000
 LOCAL ?= .local
 NAME ?= order
 KILL ?= yes
@@ -69,6 +73,16 @@ test-thread: ## the tests labelled `threads`, with the thread sanitizer
 
 bench: build ## the figures of README.md (takes minutes; leave the machine alone)
 	@$(RELEASE)/tests/bench/assent-bench all
+
+jepsen: build ## the outside judge: every workload under every class of faults, about half an hour (as root; verdicts in jepsen-runs/)
+	@jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(JEPSEN_SECONDS) calm kill,stop,pause partition,packet,clock power,full,eio flip,member
+
+soak: build ## the same for SOAK_SECONDS (600) a run, with all faults by turns (hours)
+	@jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(SOAK_SECONDS) \
+	  kill,stop,pause,partition,packet,clock,power,full,eio,flip,member
+
+sim: build ## the simulator with SIM_SEEDS (20000) seeds
+	@$(RELEASE)/tests/sim/assent-sim --seeds $(SIM_SEEDS)
 
 lint: setup ## clang-tidy and cppcheck with the checked-in configuration
 	@tests/lint/run.sh build/lint $(JOBS)

@@ -16,7 +16,7 @@ static void usage(void)
     fprintf(stderr, "usage: assent-jepsen --workload NAME [--faults A,B] [--seconds N] [--nodes 3] "
                     "[--workers 10] [--rate "
                     "200]\n                     [--fault-ms 4000] [--seed N] [--assentd PROGRAM] [--out DIR] "
-                    "[--loopback]\n\nworkloads:\n");
+                    "[--loopback] [--list]\n\nworkloads:\n");
     for (uint32_t i = 0; i < workloads_n; i++)
         fprintf(stderr, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
     fprintf(stderr, "faults:\n");
@@ -83,6 +83,10 @@ int main(int argc, char **argv)
     for (int i = 1; ok && i < argc; i++) {
         if (strcmp(argv[i], "--loopback") == 0) {
             o.loopback = true;
+        } else if (strcmp(argv[i], "--list") == 0) {
+            for (uint32_t k = 0; k < workloads_n; k++)
+                printf("%s\n", workloads[k]->name);
+            return 0;
         } else {
             ok = i + 1 < argc && take(&o, argv[i], argv[i + 1]);
             i++;

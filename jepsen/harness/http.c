@@ -1,8 +1,8 @@
 /* HTTP requests of the judge; see http.h.
  *
  * The classification is the most delicate part of a judge: any doubt is UNKNOWN.  A connection that was
- * refused reached nobody; 4xx and 503 with the product's own error body say that nothing was done; everything
- * else that is no success may have happened. */
+ * refused reached nobody; 4xx, 503 and 507 NO_SPACE with the product's own error body say that nothing was
+ * done; everything else that is no success may have happened. */
 #include "http.h"
 
 #include <curl/curl.h>
@@ -51,7 +51,8 @@ static void judge(struct http_answer *out, const struct buffer *body, bool read)
     if (out->status == 200 && json_is_true(json_object_get(root, "success"))) {
         out->outcome = HTTP_DONE;
         out->data = json_incref(json_object_get(root, "data"));
-    } else if (code != NULL && ((out->status >= 400 && out->status < 500) || out->status == 503)) {
+    } else if (code != NULL && ((out->status >= 400 && out->status < 500) || out->status == 503 ||
+                                (out->status == 507 && strcmp(code, "NO_SPACE") == 0))) {
         out->outcome = HTTP_REFUSED;
     } else {
         out->outcome = read ? HTTP_REFUSED : HTTP_UNKNOWN;

@@ -18,8 +18,12 @@
 
 #include "http.h"
 
-#define STOP_MS  10000
+#define STOP_MS 10000
+#ifdef __aarch64__
+#define FAKETIME "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"
+#else
 #define FAKETIME "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
+#endif
 
 uint64_t sut_now_ms(void)
 {

@@ -331,6 +331,10 @@ static void judge(struct run *r, bool recovered, struct verdict *v)
         verdict_unknown(v, 1, "harness error: %s", err);
         return;
     }
+    if (interrupted) { /* what was not asked to its end looks lost */
+        verdict_unknown(v, 1, "interrupted");
+        return;
+    }
     r->o.workload->check(r, &r->history, v);
     if (!recovered)
         verdict_invalid(v, "after healing the cluster did not serve again within %d s", SETTLE_MS / 1000);
@@ -341,8 +345,6 @@ static void judge(struct run *r, bool recovered, struct verdict *v)
             verdict_unknown(v, 1, "%s was never in force", r->o.faults[i]->name);
     if (v->valid == VALID && r->ok == 0)
         verdict_unknown(v, 1, "no operation succeeded");
-    if (interrupted)
-        verdict_unknown(v, 1, "interrupted");
 }
 
 static void work(struct run *r, struct verdict *v)

@@ -14,8 +14,9 @@
 #include <unistd.h>
 
 #define PORTS_MAX 16
-#define FRAME_MAX 2048 /* no offloads are asked for, so a frame is an Ethernet frame of 1514 bytes at most   \
-                        */
+#define FRAME_MAX                                                                                            \
+    2048 /* no offloads are asked for, so a frame is an Ethernet frame of 1514 bytes at most                 \
+          */
 #define FRAMES_MAX 8192
 #define MAC        6
 
