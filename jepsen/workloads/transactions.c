@@ -15,6 +15,7 @@
 #include "run.h"
 
 #define TIMEOUT_MS 5000
+#define ACTIVE_MS  10000
 #define TXNS_MAX   100000
 #define FINAL_S    90 /* until everything has ended */
 
@@ -194,6 +195,8 @@ static void perform(struct run *r, uint32_t worker, const struct sut_node *node,
     }
     json_t *body = json_pack("{s:s,s:i,s:i}", "xid", xid, "retryBaseMs", 50, "retryCapMs", 1000);
     json_object_set_new(body, t->saga ? "steps" : "branches", branches(t));
+    if (!t->saga) /* one whose decision never arrived ends soon, not after the product's minute */
+        json_object_set_new(body, "timeoutMs", json_integer(ACTIVE_MS));
     http_ask(node->base, "POST", t->saga ? "/api/v1/transaction/saga" : "/api/v1/transaction/begin", NULL,
              body, TIMEOUT_MS, false, &a);
     json_decref(body);
