@@ -64,8 +64,6 @@ struct raftlog_app {
      * makes no other call to the application that touches the state until it is done.  Non-zero: the replica
      * is broken. */
     int (*restore)(void *data, const struct raftlog_snapshot *snapshot);
-    /* A `restore` of a running log succeeded: entries follow behind `index`.  Loop thread; may be NULL. */
-    void (*restored)(void *data, uint64_t index);
     /* Role, term or leader changed.  `leader` is 0 when unknown.  `ready` on a leader: an entry of its own
      * term is committed and applied, so reads and proposals may go on.  Called again when `ready` turns true.
      */
@@ -82,6 +80,8 @@ struct raftlog_app {
      * raftlog_open() or, on a node that joins, when the first peer spoke to it.  The number is never 0, is
      * the same on every node of a cluster and never changes.  May be NULL. */
     void (*cluster)(void *data, uint64_t cluster_id);
+    /* A `restore` of a running log succeeded: entries follow behind `index`.  Loop thread; may be NULL. */
+    void (*restored)(void *data, uint64_t index);
 };
 
 /* ---- configuration

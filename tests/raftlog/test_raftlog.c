@@ -210,8 +210,8 @@ static void node_config(struct node *n, uint32_t i, uint32_t voters)
 
 static int node_open(struct node *n)
 {
-    struct raftlog_app app = {n,        app_apply, app_pin,   app_dump,   app_restore,
-                              app_role, app_post,  app_event, app_broken, NULL};
+    struct raftlog_app app = {n,        app_apply, app_pin,    app_dump, app_restore, app_role,
+                              app_post, app_event, app_broken, NULL,     NULL};
     n->state = (struct state){0};
     n->closed = false;
     n->role = RAFTLOG_FOLLOWER;
@@ -691,8 +691,8 @@ static void a_whole_cluster_restarts_with_its_log(void **state)
     struct state kept = nodes[0].state;
     node_close(&nodes[0]);
     nodes[0].config.applied = kept.index;
-    struct raftlog_app app = {&nodes[0], app_apply, app_pin,   app_dump,   app_restore,
-                              app_role,  app_post,  app_event, app_broken, NULL};
+    struct raftlog_app app = {&nodes[0], app_apply, app_pin,    app_dump, app_restore, app_role,
+                              app_post,  app_event, app_broken, NULL,     NULL};
     nodes[0].state = kept;
     assert_int_equal(raftlog_open(&nodes[0].log, &loop, &nodes[0].config, &app, nodes[0].err, 512), 0);
     write_some(await_leader(), 1);
