@@ -65,7 +65,7 @@ static void *open_state(struct run *r, bool hurried)
     for (int i = 0; i < ACCOUNTS; i++)
         a->balance[i] = INITIAL;
     a->hurried = hurried;
-    a->stub = stub_open(r, hurried ? 200 : 50, business, a);
+    a->stub = stub_open(r, hurried ? 100 : 50, business, a);
     pool_open(&a->pool, a->stub);
     a->pool.more = more;
     a->pool.user = a;
@@ -119,7 +119,7 @@ static json_t *branch(const struct accounts *a, const char *name, json_int_t acc
     for (int i = 0; i < 3; i++)
         snprintf(url[i], sizeof url[i], "%s/%s", stub_base(a->stub), ops[i]);
     return json_pack("{s:s,s:s,s:s,s:s,s:i,s:{s:I,s:I}}", "branch", name, "tryUrl", url[0], "confirmUrl",
-                     url[1], "cancelUrl", url[2], "timeoutMs", a->hurried ? 250 : 2000, "payload", "account",
+                     url[1], "cancelUrl", url[2], "timeoutMs", a->hurried ? 150 : 2000, "payload", "account",
                      account, "amount", amount);
 }
 
@@ -135,7 +135,7 @@ static void perform(struct run *r, uint32_t worker, const struct sut_node *node,
                to = json_integer_value(json_array_get(invoke->value, 1)),
                amount = json_integer_value(json_array_get(invoke->value, 2));
     json_t *body = json_pack("{s:O,s:b,s:i,s:i,s:i,s:[o,o]}", "xid", invoke->key, "execute", 1, "timeoutMs",
-                             a->hurried ? 1000 : 15000, "retryBaseMs", 30, "retryCapMs", 500, "branches",
+                             a->hurried ? 1200 : 15000, "retryBaseMs", 30, "retryCapMs", 500, "branches",
                              branch(a, "from", from, -amount), branch(a, "to", to, amount));
     http_ask(node->base, "POST", "/api/v1/transaction/begin", NULL, body, ASK_MS, false, &answer);
     json_decref(body);
