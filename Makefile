@@ -117,11 +117,11 @@ fuzz: setup ## every fuzzer with libFuzzer for FUZZ_SECONDS (60) each
 	done; [ -z "$$failed" ] || { echo "found something:$$failed (inputs and logs in build/fuzz/found)"; exit 1; }
 
 format-check: ## refuse what clang-format would change
-	@find include raftlog statemachine node client tests -name '*.[ch]' | xargs -r clang-format --dry-run -Werror
+	@find include raftlog statemachine node client jepsen tests -name '*.[ch]' | xargs -r clang-format --dry-run -Werror
 	@echo "every file is formatted"
 
 format: ## let clang-format change it
-	@find include raftlog statemachine node client tests -name '*.[ch]' | xargs -r clang-format -i
+	@find include raftlog statemachine node client jepsen tests -name '*.[ch]' | xargs -r clang-format -i
 
 install: build ## programs, library, header, manuals (DESTDIR, and PREFIX of the build)
 	@cmake --install $(RELEASE)

@@ -28,7 +28,8 @@ static const char *alert_of(const struct sm_event *e, uint64_t after)
         return "stopped";
     bool timed_out =
         e->detail.size >= sizeof timeout - 1 && memcmp(e->detail.base, timeout, sizeof timeout - 1) == 0;
-    return is(e->status, "ROLLED_BACK") && !e->asked && (e->error.size > 0 || timed_out) ? "rolled_back" : NULL;
+    return is(e->status, "ROLLED_BACK") && !e->asked && (e->error.size > 0 || timed_out) ? "rolled_back"
+                                                                                         : NULL;
 }
 
 /* The status in DTM's words, for receivers written for its web hook. */

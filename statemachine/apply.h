@@ -115,8 +115,7 @@ int freeze(struct apply *a), unfreeze(struct apply *a), query_freeze(struct appl
 void freeze_timer(struct apply *a, struct assent_bytes id);
 
 int txn_act_many(struct apply *a), query_audit(struct apply *a), settings_put(struct apply *a),
-    audit_command(struct apply *a),
-    query_settings(struct apply *a);
+    audit_command(struct apply *a), query_settings(struct apply *a);
 void audit_expire(struct apply *a, struct assent_bytes id);
 
 #endif /* STATEMACHINE_APPLY_H */

@@ -23,8 +23,8 @@
  * nobody above them; going back nobody waits upward at all.  The parent must exist before its child begins
  * and never changes, so the graph of who waits for whom is a tree walked in one direction at a time.
  *
- * Freezes are another graph; freeze_wait.c searches both together, so a child that would wait for what an ancestor
- * has frozen, or a sibling that votes, is refused.
+ * Freezes are another graph; freeze_wait.c searches both together, so a child that would wait for what an
+ * ancestor has frozen, or a sibling that votes, is refused.
  *
  * What follows for relatives is done when the command's own work is done, in the order in which transactions
  * moved (struct nest_queue), on heads read afresh: no function that holds a head in its hands sees it change

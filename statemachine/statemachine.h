@@ -158,8 +158,8 @@ struct sm_event {
     int64_t time_us;
     struct assent_bytes xid; /* as stored; scoped_name() of command.h takes it apart */
     struct assent_bytes business_type, branch, detail;
-    struct assent_bytes url;   /* of CALL: what was called; empty for the transaction as a whole */
-    struct assent_bytes error; /* of STATUS: of the last failed call; empty when none failed */
+    struct assent_bytes url;        /* of CALL: what was called; empty for the transaction as a whole */
+    struct assent_bytes error;      /* of STATUS: of the last failed call; empty when none failed */
     const char *mode, *status, *op; /* NULL where there is none */
     enum sm_outcome outcome;
     uint32_t attempts; /* of CALL: calls of this operation so far */

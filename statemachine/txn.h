@@ -95,9 +95,9 @@ enum txn_mode txn_mode_by_name(struct assent_bytes name);
 #define TXN_RETRY_BASE_MS_DEFAULT 100u
 #define TXN_RETRY_CAP_MS_DEFAULT  30000u
 #define TXN_RETRY_MS_MAX          (24ull * 3600 * 1000) /* a call is retried at least once a day */
-#define TXN_REASON_BYTES_MAX      256 /* why it was rolled back */
-#define TXN_ERROR_BYTES_MAX       256 /* why the last call failed */
-#define TXN_TRACE_BYTES_MAX       256 /* W3C traceparent has 55 */
+#define TXN_REASON_BYTES_MAX      256                   /* why it was rolled back */
+#define TXN_ERROR_BYTES_MAX       256                   /* why the last call failed */
+#define TXN_TRACE_BYTES_MAX       256                   /* W3C traceparent has 55 */
 #define TXN_REMOVE_ROWS           256 /* branch rows removed by one firing of the retention timer */
 
 struct branch_plan;

@@ -28,16 +28,6 @@ static size_t on_body(char *data, size_t size, size_t n, void *user)
     return size * n;
 }
 
-static CURL *handle(void)
-{
-    static __thread CURL *easy; /* of this thread, with its connections; ends with the process */
-    if (easy == NULL)
-        easy = curl_easy_init();
-    else
-        curl_easy_reset(easy);
-    return easy;
-}
-
 static bool reached_nobody(CURLcode code)
 {
     return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST;
@@ -75,7 +65,9 @@ void http_ask(const char *base, const char *method, const char *path, const char
         snprintf(header, sizeof header, "Idempotency-Key: %s", key);
         headers = curl_slist_append(headers, header);
     }
-    CURL *easy = handle();
+    CURL *easy = curl_easy_init();
+    if (easy == NULL)
+        abort();
     curl_easy_setopt(easy, CURLOPT_URL, url);
     curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method);
     if (strcmp(method, "GET") != 0)
@@ -105,6 +97,7 @@ void http_ask(const char *base, const char *method, const char *path, const char
         snprintf(out->error, sizeof out->error, "%s",
                  nobody ? "unreachable" : "timeout or broken connection");
     }
+    curl_easy_cleanup(easy);
     curl_slist_free_all(headers);
     free(text);
     free(answer.bytes);
