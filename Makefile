@@ -6,7 +6,9 @@ SHELL := /bin/bash
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
-JEPSEN_SECONDS ?= 20
+JEPSEN_SECONDS ?= 60
+JEPSEN_JOBS ?= 4
+JEPSEN_FAULTS ?= calm kill,stop,pause partition,packet,clock power,full,eio flip,member
 JEPSEN_OUT ?= jepsen-runs
 SOAK_SECONDS ?= 600
 SIM_SEEDS ?= 20000
@@ -75,10 +77,10 @@ bench: build ## the figures of README.md (takes minutes; leave the machine alone
 	@$(RELEASE)/tests/bench/assent-bench all
 
 jepsen: build ## the outside judge: every workload under every class of faults, about half an hour (as root; verdicts in jepsen-runs/)
-	@jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(JEPSEN_SECONDS) calm kill,stop,pause partition,packet,clock power,full,eio flip,member
+	@JOBS=$(JEPSEN_JOBS) jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(JEPSEN_SECONDS) $(JEPSEN_FAULTS)
 
 soak: build ## the same for SOAK_SECONDS (600) a run, with all faults by turns (hours)
-	@jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(SOAK_SECONDS) \
+	@JOBS=$(JEPSEN_JOBS) jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(SOAK_SECONDS) \
 	  kill,stop,pause,partition,packet,clock,power,full,eio,flip,member
 
 sim: build ## the simulator with SIM_SEEDS (20000) seeds
