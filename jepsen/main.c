@@ -1,6 +1,7 @@
 /* assent-jepsen: one workload, one kind of faults, one verdict.
  *
  *     assent-jepsen --workload decide --faults kill,partition --seconds 60
+ *     assent-jepsen --judge jepsen-runs/decide-...     an old run judged by the checkers of today
  *
  * Exit: 0 valid, 1 invalid, 2 unknown, 3 the judge itself failed. */
 #include <curl/curl.h>
@@ -9,14 +10,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "run.h"
+#include "judge.h"
 
 static void usage(void)
 {
     fprintf(stderr, "usage: assent-jepsen --workload NAME [--faults A,B] [--seconds N] [--nodes 3] "
                     "[--workers 10] [--rate "
                     "200]\n                     [--fault-ms 4000] [--seed N] [--assentd PROGRAM] [--out DIR] "
-                    "[--loopback] [--list]\n\nworkloads:\n");
+                    "[--loopback] [--list]\n       assent-jepsen --judge FOLDER   the verdict on an old run; "
+                    "--redraw FOLDER writes its pages "
+                    "too\n\nworkloads:\n");
     for (uint32_t i = 0; i < workloads_n; i++)
         fprintf(stderr, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
     fprintf(stderr, "faults:\n");
@@ -80,6 +83,8 @@ int main(int argc, char **argv)
                         .program = "build/release/node/assentd",
                         .out = "jepsen-runs"};
     bool ok = true;
+    if (argc == 3 && (strcmp(argv[1], "--judge") == 0 || strcmp(argv[1], "--redraw") == 0))
+        return judge_folder(argv[2], argv[1][2] == 'r');
     for (int i = 1; ok && i < argc; i++) {
         if (strcmp(argv[i], "--loopback") == 0) {
             o.loopback = true;

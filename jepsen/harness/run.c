@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "judge.h"
+
 #define SETTLE_MS 60000
 
 static volatile sig_atomic_t interrupted;
@@ -325,26 +327,13 @@ static bool calibrate(struct run *r, char *why, size_t why_size)
 
 static void judge(struct run *r, bool recovered, struct verdict *v)
 {
-    char err[256];
-    verdict_init(v);
-    if (history_validate(&r->history, err, sizeof err) != 0) {
-        verdict_unknown(v, 1, "harness error: %s", err);
-        return;
-    }
-    if (interrupted) { /* what was not asked to its end looks lost */
-        verdict_unknown(v, 1, "interrupted");
-        return;
-    }
-    r->o.workload->check(r, &r->history, v);
     if (!recovered)
-        verdict_invalid(v, "after healing the cluster did not serve again within %d s", SETTLE_MS / 1000);
-    if (r->violation[0] != 0)
-        verdict_invalid(v, "%s", r->violation);
-    for (uint32_t i = 0; i < r->o.faults_n; i++)
-        if (v->valid == VALID && r->in_force[i] == 0)
-            verdict_unknown(v, 1, "%s was never in force", r->o.faults[i]->name);
-    if (v->valid == VALID && r->ok == 0)
-        verdict_unknown(v, 1, "no operation succeeded");
+        run_violation(r, "after healing the cluster did not serve again within %d s", SETTLE_MS / 1000);
+    judge_history(r, v);
+    if (interrupted && !v->malformed) { /* what was not asked to its end looks lost */
+        verdict_init(v);
+        verdict_unknown(v, 1, "interrupted");
+    }
 }
 
 static void work(struct run *r, struct verdict *v)
@@ -404,6 +393,5 @@ int run_all(struct run *r, const struct options *o)
            o->workload->name, verdict_name(v.valid), v.why, r->ok, r->failed, r->unknown, r->faults_applied,
            r->leaders_seen, r->dir);
     history_close(&r->history);
-    bool harness = strncmp(v.why, "harness error", 13) == 0;
-    return harness ? 3 : verdict_exit(v.valid);
+    return v.malformed ? 3 : verdict_exit(v.valid);
 }
