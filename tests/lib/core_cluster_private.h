@@ -1,0 +1,162 @@
+/* What the parts of core_cluster share.  Private.
+ *
+ *   core_cluster.c         life of the cluster and its nodes, what clients ask of them
+ *   core_cluster_events.c  virtual time: the heap of events, and what each does
+ *   core_cluster_disk.c    simulated disks
+ *   core_cluster_net.c     simulated links
+ *   core_cluster_watch.c   the application of hashes, and the oracles
+ *   core_cluster_look.c    what tests look at */
+#ifndef TESTS_CORE_CLUSTER_PRIVATE_H
+#define TESTS_CORE_CLUSTER_PRIVATE_H
+
+#include "core_cluster.h"
+
+#define READS_MAX 65536
+
+struct disk_op {
+    enum { OP_APPEND, OP_INSTALL, OP_RECORD, OP_COMPACT } kind;
+    uint64_t index; /* first index; COMPACT: through */
+    struct entry **entries;
+    uint32_t n;
+    struct snapshot_manifest manifest;
+};
+
+struct disk {
+    uint64_t term, vote;
+    bool has_snapshot;
+    struct snapshot_manifest snapshot;
+    uint64_t base; /* entries base+1 .. base+n */
+    struct entry **entries;
+    uint64_t n, capacity;
+    struct disk_op *queue;
+    uint32_t queued, queue_capacity;
+    uint32_t committing; /* ops of the commit under way */
+    bool frozen;
+};
+
+struct node {
+    struct cluster *cluster;
+    uint32_t id;
+    char address[32];
+    struct core *core;
+    uint32_t boot;
+    uint32_t election_ms;
+    struct disk disk;
+    /* The application: a hash chain over what was applied. */
+    uint64_t applied, hash;
+    bool clean;
+    uint64_t snapshot_asked; /* index of the newest snapshot begun */
+    bool fetching;
+    struct snapshot_manifest fetch;
+    uint64_t tick_at_us;
+    uint64_t ticks;
+    uint64_t seen_commit;
+    bool seen_leader;
+    uint64_t seen_configuration;
+    uint32_t seen_voters; /* bit i: node i votes */
+    uint64_t guards[17];
+    bool cut[CLUSTER_NODES_MAX + 1]; /* cut[to]: what we send there is lost */
+};
+
+enum event_kind { EV_TICK, EV_MESSAGE, EV_DISK, EV_FETCHED, EV_INSTALLED, EV_DUMPED, EV_CALL };
+
+struct event {
+    uint64_t at_us, seq;
+    enum event_kind kind;
+    uint32_t node, boot;
+    struct message *message;
+    struct snapshot_manifest manifest;
+    cluster_call_fn call; /* of CALL */
+    void *data;
+    uint64_t arg;
+};
+
+struct committed {
+    uint64_t term, hash;
+    uint32_t crc;
+};
+
+struct read_record {
+    uint32_t node, boot;
+    uint64_t floor;
+    bool done;
+};
+
+struct cluster {
+    struct cluster_options o;
+    struct node nodes[CLUSTER_NODES_MAX + 1];
+    uint64_t now_us, seq, random;
+    bool chaos;
+    uint32_t refused, accepts; /* commands of whose terms are not admitted, except by whom */
+    struct event *heap;
+    uint32_t heap_n, heap_capacity;
+    struct committed *committed; /* by index */
+    uint64_t committed_n, committed_capacity;
+    uint32_t *leaders; /* by term */
+    uint64_t leaders_capacity;
+    struct read_record *reads;
+    uint32_t reads_n, reads_done;
+    uint32_t members_n, members_done;
+    int member_status;
+    uint64_t messages[16];
+    struct assent_bytes bootstrap;
+    uint64_t trace;
+    bool failed;
+    char failure[512];
+};
+
+/* ---- core_cluster.c */
+
+void fail(struct cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+uint64_t mix(uint64_t x);
+uint64_t between(struct cluster *c, uint64_t low, uint64_t high);
+void *grown(void *array, size_t n, size_t size);
+struct node *node_of(const struct cluster *c, uint32_t id);
+struct snapshot_manifest manifest_copy(const struct snapshot_manifest *m);
+void manifest_free(struct snapshot_manifest *m);
+
+/* ---- core_cluster_events.c */
+
+/* The event of this node's present boot; the caller fills in the rest at once. */
+struct event *schedule(struct cluster *c, uint64_t after_us, enum event_kind kind, const struct node *n);
+void event_free(struct event *e);
+
+/* ---- core_cluster_disk.c: effects of a core, as struct core_io has them */
+
+struct entry *disk_entry(const struct disk *d, uint64_t index);
+/* Drop what is at or above `first`. */
+void disk_cut(struct disk *d, uint64_t first);
+/* Takes. */
+void disk_put(struct disk *d, struct entry *e);
+/* Make one op durable. */
+void op_perform(struct cluster *c, struct node *n, struct disk_op *op);
+void disk_kick(struct cluster *c, struct node *n);
+/* Room for one more op at the end of the queue. */
+struct disk_op *disk_queue(struct node *n);
+/* Forget the first so many ops. */
+void disk_shift(struct disk *d, uint32_t done);
+int io_persist_vote(void *data, uint64_t term, uint64_t vote);
+void io_append(void *data, uint64_t first, struct entry *const *entries, uint32_t count);
+void io_install(void *data, const struct snapshot_manifest *manifest);
+void io_compact(void *data, uint64_t index);
+bool io_newest_snapshot(void *data, struct snapshot_manifest *out);
+void io_stage(void *data, uint64_t from, const struct snapshot_manifest *manifest);
+
+/* ---- core_cluster_net.c */
+
+void message_free(struct message *m);
+void io_send(void *data, uint64_t to, const char *address, const struct message *message);
+
+/* ---- core_cluster_watch.c */
+
+void io_apply(void *data, struct entry *const *entries, uint32_t count);
+bool io_admit(void *data, const struct entry *entry);
+void io_servers(void *data, const struct raft_configuration *configuration);
+void io_role(void *data, enum raftlog_role role, uint64_t term, uint64_t leader, bool ready);
+void io_read_done(void *data, uint64_t read_id, int status, uint64_t index, uint64_t term, bool local);
+void io_member_done(void *data, uint64_t member_id, int status, const char *detail);
+void io_event(void *data, int level, const char *event, const char *details);
+/* After every call into a core: oracles, a snapshot if one is due, the next tick. */
+void after(struct cluster *c, struct node *n);
+
+#endif /* TESTS_CORE_CLUSTER_PRIVATE_H */
