@@ -25,56 +25,6 @@ bool world_chance(struct world *w, enum stream stream, uint32_t per_thousand)
     return per_thousand > 0 && world_random(w, stream, 1000) < per_thousand;
 }
 
-/* ---- knobs ---- */
-
-void knobs_draw(struct knobs *k, uint64_t seed)
-{
-    uint64_t at = mix(seed ^ UINT64_C(0x51a));
-#define DRAW(n) ((uint32_t)((at = mix(at)) % (n)))
-#define HALF    (DRAW(2) == 0)
-    *k = (struct knobs){.seed = seed, .nodes = DRAW(4) == 0 ? 5 : 3, .chaos_ms = 20000, .heal_ms = 180000};
-    k->members = DRAW(4) == 0;
-    k->voters = k->members ? 3 : k->nodes;
-    k->nodes = k->members ? 5 : k->nodes;
-    k->clients = 1 + DRAW(6);
-    k->participants = 1 + DRAW(3);
-    k->think_us_max = 20000 + DRAW(10) * 100000;
-    k->crashes = HALF;
-    k->partitions = HALF;
-    k->freezes = HALF;
-    k->clocks = HALF;
-    k->snapshots = HALF;
-    k->outages = HALF;
-    k->drop = HALF ? 10 + DRAW(150) : 0;
-    k->duplicate = HALF ? DRAW(100) : 0;
-    k->stale = HALF ? DRAW(60) : 0;
-    k->reply_lost = HALF ? DRAW(200) : 0;
-    k->late = HALF ? DRAW(100) : 0;
-    k->refuse = HALF ? DRAW(200) : 0;
-    k->error = HALF ? DRAW(200) : 0;
-    k->ongoing = HALF ? DRAW(100) : 0;
-    k->twice = HALF ? DRAW(200) : 0;
-    k->report_lazy_ms = HALF ? DRAW(20) : 0;
-    k->wild = DRAW(3) == 0;
-    if (k->wild)
-        k->chaos_ms = 10000;
-#undef DRAW
-#undef HALF
-}
-
-void knobs_print(const struct knobs *k)
-{
-    fprintf(
-        stderr,
-        "seed %" PRIu64
-        ": %u nodes (%u voters), %u clients, %u participants, think %u us; crashes %d partitions %d "
-        "freezes %d clocks %d members %d snapshots %d; drop %u duplicate %u stale %u; reply lost %u late %u "
-        "refuse %u error %u ongoing %u twice %u outages %d; wild %d; guards off %#x\n",
-        k->seed, k->nodes, k->voters, k->clients, k->participants, k->think_us_max, k->crashes, k->partitions,
-        k->freezes, k->clocks, k->members, k->snapshots, k->drop, k->duplicate, k->stale, k->reply_lost,
-        k->late, k->refuse, k->error, k->ongoing, k->twice, k->outages, k->wild, k->guards_off);
-}
-
 /* ---- faults ---- */
 
 static uint32_t some_node(struct world *w)

@@ -26,15 +26,39 @@ struct knobs {
     uint32_t nodes, voters, clients, participants;
     uint32_t chaos_ms, heal_ms; /* virtual time with faults, and at most until everything is done */
     uint32_t think_us_max;      /* a client's pause between two operations */
-    bool crashes, partitions, freezes, clocks, members, snapshots; /* classes of faults of nodes */
-    uint32_t drop, duplicate, stale;                          /* of messages between nodes, per thousand */
+    /* Nodes. */
+    bool crashes;         /* stops, and crashes between two events */
+    bool inner_crashes;   /* crashes inside a call into the core: between any two of its effects */
+    bool power_cuts;      /* of a majority, or of all at once */
+    bool install_crashes; /* of all while one installs a snapshot */
+    bool pauses;          /* a node stands still and then goes on, late */
+    bool clocks;          /* offset, drift, jumps, standing still */
+    bool members;         /* the set of servers changes */
+    bool wipes;           /* a machine loses its disk and comes back as a new server; with `members` */
+    bool snapshots;
+    /* Disks. */
+    bool freezes, slow_disks, sync_errors;
+    /* Links. */
+    bool partitions, swizzles, clogs;
+    bool captive;   /* a leader cut off keeps its clients for a while */
+    bool core_only; /* only a majority is healed at the end; the others stay dead or cut off for ever */
+    uint32_t drop, duplicate, stale, corrupt;                 /* of messages between nodes, per thousand */
     uint32_t reply_lost, late, refuse, error, ongoing, twice; /* of participants' calls, per thousand */
     bool outages;                                             /* participants are away for a while */
     bool wild;               /* faults come thick and fast, logs are short, disks slow */
     uint32_t report_lazy_ms; /* of the executor */
     uint32_t guards_off;     /* see core_config */
 };
+/* The classes of faults: what may be switched off by setting it to zero. */
+struct knob_class {
+    const char *name;
+    size_t offset;
+    bool flag; /* of type bool; else uint32_t */
+};
+extern const struct knob_class knob_classes[];
+extern const uint32_t knob_classes_n;
 void knobs_draw(struct knobs *k, uint64_t seed);
+/* All of them, on one line of stderr. */
 void knobs_print(const struct knobs *k);
 
 struct world;
@@ -95,6 +119,7 @@ struct world {
     struct oracle *oracle;
     bool chaos;          /* faults may happen */
     bool over;           /* nobody begins anything any more */
+    uint32_t captive;    /* the node every client talks to; 0: whichever it likes */
     uint64_t streams[4]; /* numbers drawn, by stream */
     uint64_t faults;     /* applied */
     uint64_t leaders;    /* times a node became leader */

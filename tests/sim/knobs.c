@@ -1,0 +1,86 @@
+/* What a seed draws. */
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include "world.h"
+
+static uint64_t mix(uint64_t x)
+{
+    x += UINT64_C(0x9e3779b97f4a7c15);
+    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
+    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
+    return x ^ (x >> 31);
+}
+
+#define FLAG(field)                                                                                          \
+    {                                                                                                        \
+#field, offsetof(struct knobs, field), true                                                          \
+    }
+#define NUMBER(field)                                                                                        \
+    {                                                                                                        \
+#field, offsetof(struct knobs, field), false                                                         \
+    }
+const struct knob_class knob_classes[] = {
+    FLAG(crashes),    FLAG(inner_crashes),    FLAG(power_cuts),  FLAG(install_crashes),
+    FLAG(pauses),     FLAG(clocks),           FLAG(members),     FLAG(wipes),
+    FLAG(snapshots),  FLAG(freezes),          FLAG(slow_disks),  FLAG(sync_errors),
+    FLAG(partitions), FLAG(swizzles),         FLAG(clogs),       FLAG(captive),
+    FLAG(core_only),  NUMBER(drop),           NUMBER(duplicate), NUMBER(stale),
+    NUMBER(corrupt),  NUMBER(reply_lost),     NUMBER(late),      NUMBER(refuse),
+    NUMBER(error),    NUMBER(ongoing),        NUMBER(twice),     FLAG(outages),
+    FLAG(wild),       NUMBER(report_lazy_ms),
+};
+const uint32_t knob_classes_n = sizeof knob_classes / sizeof knob_classes[0];
+#undef FLAG
+#undef NUMBER
+
+void knobs_draw(struct knobs *k, uint64_t seed)
+{
+    uint64_t at = mix(seed ^ UINT64_C(0x51a));
+#define DRAW(n) ((uint32_t)((at = mix(at)) % (n)))
+#define HALF    (DRAW(2) == 0)
+    *k = (struct knobs){.seed = seed, .nodes = DRAW(4) == 0 ? 5 : 3, .chaos_ms = 20000, .heal_ms = 180000};
+    k->members = DRAW(4) == 0;
+    k->voters = k->members ? 3 : k->nodes;
+    k->nodes = k->members ? 5 : k->nodes;
+    k->clients = 1 + DRAW(6);
+    k->participants = 1 + DRAW(3);
+    k->think_us_max = 20000 + DRAW(10) * 100000;
+    k->crashes = HALF;
+    k->partitions = HALF;
+    k->freezes = HALF;
+    k->clocks = HALF;
+    k->snapshots = HALF;
+    k->outages = HALF;
+    k->drop = HALF ? 10 + DRAW(150) : 0;
+    k->duplicate = HALF ? DRAW(100) : 0;
+    k->stale = HALF ? DRAW(60) : 0;
+    k->reply_lost = HALF ? DRAW(200) : 0;
+    k->late = HALF ? DRAW(100) : 0;
+    k->refuse = HALF ? DRAW(200) : 0;
+    k->error = HALF ? DRAW(200) : 0;
+    k->ongoing = HALF ? DRAW(100) : 0;
+    k->twice = HALF ? DRAW(200) : 0;
+    k->report_lazy_ms = HALF ? DRAW(20) : 0;
+    k->wild = DRAW(3) == 0;
+    if (k->wild)
+        k->chaos_ms = 10000;
+#undef DRAW
+#undef HALF
+}
+
+void knobs_print(const struct knobs *k)
+{
+    fprintf(stderr, "seed %" PRIu64 ": %u nodes (%u voters), %u clients, %u participants, think %u us;",
+            k->seed, k->nodes, k->voters, k->clients, k->participants, k->think_us_max);
+    for (uint32_t i = 0; i < knob_classes_n; i++) {
+        const void *field = (const char *)k + knob_classes[i].offset;
+        if (knob_classes[i].flag)
+            fprintf(stderr, "%s%s", *(const bool *)field ? " " : "",
+                    *(const bool *)field ? knob_classes[i].name : "");
+        else if (*(const uint32_t *)field != 0)
+            fprintf(stderr, " %s %u", knob_classes[i].name, *(const uint32_t *)field);
+    }
+    fprintf(stderr, "; guards off %#x\n", k->guards_off);
+}
