@@ -49,6 +49,13 @@ uint64_t cluster_random(struct cluster *c, uint64_t below)
     return below == 0 ? 0 : mix(c->random ^ (c->o.seed << 20)) % below;
 }
 
+bool cluster_chance(struct cluster *c, uint32_t per_thousand)
+{
+    bool drawn = cluster_random(c, 1000) < per_thousand;
+    c->chances++;
+    return c->o.decide != NULL ? c->o.decide(c->o.watch_data, c->chances, drawn) : drawn;
+}
+
 uint64_t between(struct cluster *c, uint64_t low, uint64_t high)
 {
     return high <= low ? low : low + cluster_random(c, high - low + 1);

@@ -49,6 +49,12 @@ struct cluster_options {
     uint32_t stale_us_max;
     uint32_t disk_us_min, disk_us_max; /* duration of a group commit */
     uint32_t fetch_us_max;             /* duration of fetching a snapshot */
+    /* Who watches the run, or gives it another course; each may be NULL. */
+    void *watch_data;
+    /* Fault of chance number n (1, 2, ...; cluster_chance()) was drawn so: does it happen? */
+    bool (*decide)(void *data, uint64_t n, bool drawn);
+    /* Something happened, in words. */
+    void (*say)(void *data, uint64_t at_us, const char *text);
 };
 /* A well-behaved network of `nodes` voters. */
 void cluster_options_init(struct cluster_options *o, uint32_t nodes, uint64_t seed);
@@ -104,6 +110,8 @@ void cluster_at(struct cluster *c, uint64_t after_us, cluster_call_fn fn, void *
 uint64_t cluster_now_us(const struct cluster *c);
 /* Fail the run, as an oracle does. */
 void cluster_fail(struct cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A line for whoever watches (cluster_options.say). */
+void cluster_say(struct cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A hash of every event so far: equal runs have equal ones. */
 uint64_t cluster_trace(const struct cluster *c);
 
@@ -135,5 +143,7 @@ uint64_t cluster_ticks(const struct cluster *c, uint32_t id);
 /* Counters of guard n over all nodes. */
 uint64_t cluster_guard(const struct cluster *c, uint32_t n);
 uint64_t cluster_random(struct cluster *c, uint64_t below);
+/* A fault that happens so many times in a thousand.  Everything that goes wrong by chance is drawn here. */
+bool cluster_chance(struct cluster *c, uint32_t per_thousand);
 
 #endif /* TESTS_CORE_CLUSTER_H */

@@ -157,6 +157,7 @@ static void on_installed(struct cluster *c, struct node *n, const struct snapsho
 static void happen(struct cluster *c, struct event *e)
 {
     c->trace = mix(c->trace ^ e->at_us ^ ((uint64_t)e->kind << 56) ^ ((uint64_t)e->node << 48));
+    say_event(c, e);
     if (e->kind == EV_CALL) {
         e->call(e->data, e->arg);
         return;
@@ -176,6 +177,7 @@ static void happen(struct cluster *c, struct event *e)
         (void)core_tick(n->core, now_ms);
         break;
     case EV_MESSAGE:
+        say_message(c, n->id, e->message);
         (void)core_receive(n->core, now_ms, e->message, node_of(c, (uint32_t)e->message->from)->address);
         break;
     case EV_DISK:

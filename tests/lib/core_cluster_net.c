@@ -51,11 +51,11 @@ void io_send(void *data, uint64_t to, const char *address, const struct message 
     }
     uint32_t copies = 1;
     if (c->chaos) {
-        copies = cluster_random(c, 1000) < c->o.drop ? 0 : cluster_random(c, 1000) < c->o.duplicate ? 2 : 1;
+        copies = cluster_chance(c, c->o.drop) ? 0 : cluster_chance(c, c->o.duplicate) ? 2 : 1;
     }
     for (uint32_t i = 0; i < copies; i++) {
         uint64_t delay = between(c, c->o.net_us_min, c->o.net_us_max);
-        if (c->chaos && cluster_random(c, 1000) < c->o.stale) {
+        if (c->chaos && cluster_chance(c, c->o.stale)) {
             delay = cluster_random(c, c->o.stale_us_max);
         }
         struct event *e = schedule(c, delay, EV_MESSAGE, node_of(c, (uint32_t)to));

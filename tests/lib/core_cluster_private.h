@@ -5,7 +5,8 @@
  *   core_cluster_disk.c    simulated disks
  *   core_cluster_net.c     simulated links
  *   core_cluster_watch.c   the application of hashes, and the oracles
- *   core_cluster_look.c    what tests look at */
+ *   core_cluster_look.c    what tests look at
+ *   core_cluster_say.c     events in words */
 #ifndef TESTS_CORE_CLUSTER_PRIVATE_H
 #define TESTS_CORE_CLUSTER_PRIVATE_H
 
@@ -101,6 +102,7 @@ struct cluster {
     uint64_t messages[16];
     struct assent_bytes bootstrap;
     uint64_t trace;
+    uint64_t chances; /* drawn by cluster_chance() */
     bool failed;
     char failure[512];
 };
@@ -120,6 +122,13 @@ void manifest_free(struct snapshot_manifest *m);
 /* The event of this node's present boot; the caller fills in the rest at once. */
 struct event *schedule(struct cluster *c, uint64_t after_us, enum event_kind kind, const struct node *n);
 void event_free(struct event *e);
+
+/* ---- core_cluster_say.c */
+
+/* This event, in words; nothing when nobody listens. */
+void say_event(struct cluster *c, const struct event *e);
+/* This message arrives at the node. */
+void say_message(struct cluster *c, uint32_t node, const struct message *m);
 
 /* ---- core_cluster_disk.c: effects of a core, as struct core_io has them */
 

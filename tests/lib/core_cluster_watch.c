@@ -132,6 +132,7 @@ void io_member_done(void *data, uint64_t member_id, int status, const char *deta
 void io_event(void *data, int level, const char *event, const char *details)
 {
     const struct node *n = data;
+    cluster_say(n->cluster, "node %u: %s %s", n->id, event, details);
     if (getenv("ASSENT_VERBOSE") != NULL) {
         fprintf(stderr, "%8.3f node %u level %d %s %s\n", (double)n->cluster->now_us / 1e6, n->id, level,
                 event, details);

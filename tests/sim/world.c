@@ -1,6 +1,7 @@
 /* One run: knobs from the seed, faults for a while, then healing until everything is done. */
 #include "world.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,7 +23,37 @@ uint64_t world_random(struct world *w, enum stream stream, uint64_t n)
 
 bool world_chance(struct world *w, enum stream stream, uint32_t per_thousand)
 {
-    return per_thousand > 0 && world_random(w, stream, 1000) < per_thousand;
+    static const enum script_channel channels[STREAM_NR] = {
+        [STREAM_FAULT] = SCRIPT_ROUND,
+        [STREAM_CLIENT] = SCRIPT_CLIENT,
+        [STREAM_PARTICIPANT] = SCRIPT_PARTICIPANT,
+        [STREAM_CLOCK] = SCRIPT_ROUND,
+    };
+    bool drawn = per_thousand > 0 && world_random(w, stream, 1000) < per_thousand;
+    assert(stream == STREAM_CLIENT || stream == STREAM_PARTICIPANT);
+    return per_thousand > 0 &&
+           script_decide(w->script, channels[stream], w->streams[stream], drawn, cluster_now_us(w->cluster));
+}
+
+bool world_fault(struct world *w, const char *what)
+{
+    if (!script_decide(w->script, SCRIPT_ROUND, w->round, true, cluster_now_us(w->cluster)))
+        return false;
+    cluster_say(w->cluster, "FAULT %s", what);
+    w->faults++;
+    return true;
+}
+
+static bool decide_network(void *data, uint64_t n, bool drawn)
+{
+    struct world *w = data;
+    return script_decide(w->script, SCRIPT_NETWORK, n, drawn, cluster_now_us(w->cluster));
+}
+
+static void say(void *data, uint64_t at_us, const char *text)
+{
+    struct world *w = data;
+    w->say(w->say_data, at_us, text);
 }
 
 /* ---- faults ---- */
@@ -93,15 +124,15 @@ static void random_fault(struct world *w)
     const struct {
         bool on;
         void (*apply)(struct world *w);
+        const char *what;
     } faults[] = {
-        {k->crashes, fault_crash}, {k->partitions, fault_partition}, {k->freezes, fault_freeze},
-        {k->clocks, fault_clock},  {k->members, fault_member},       {k->outages, fault_outage},
+        {k->crashes, fault_crash, "crash"},   {k->partitions, fault_partition, "partition"},
+        {k->freezes, fault_freeze, "freeze"}, {k->clocks, fault_clock, "clock"},
+        {k->members, fault_member, "member"}, {k->outages, fault_outage, "outage"},
     };
     uint32_t i = (uint32_t)world_random(w, STREAM_FAULT, sizeof faults / sizeof faults[0]);
-    if (!faults[i].on)
-        return;
-    faults[i].apply(w);
-    w->faults++;
+    if (faults[i].on && world_fault(w, faults[i].what))
+        faults[i].apply(w);
 }
 
 static void heal(struct world *w)
@@ -139,6 +170,8 @@ static const char *run(struct world *w, struct world_report *report)
     cluster_chaos(c, true);
     uint64_t until = cluster_now_ms(c) + w->knobs.chaos_ms;
     while (cluster_now_ms(c) < until && cluster_failure(c) == NULL) {
+        /* Each round has numbers of its own: without its fault the others stay what they are. */
+        w->streams[STREAM_FAULT] = ++w->round << 12;
         cluster_run(c, w->knobs.wild ? 5 + world_random(w, STREAM_FAULT, 60)
                                      : 20 + world_random(w, STREAM_FAULT, 400));
         random_fault(w);
@@ -187,6 +220,13 @@ static void options(struct cluster_options *o, const struct knobs *k)
 
 const char *world_run(const struct knobs *k, struct world_report *report)
 {
+    return world_run_script(k, NULL, NULL, NULL, report);
+}
+
+const char *world_run_script(const struct knobs *k, struct script *script,
+                             void (*listener)(void *data, uint64_t at_us, const char *text),
+                             void *listener_data, struct world_report *report)
+{
     static char sentence[1024];
     struct world *w = calloc(1, sizeof *w);
     struct cluster_options o;
@@ -197,6 +237,14 @@ const char *world_run(const struct knobs *k, struct world_report *report)
     w->app = sim_nodes_app(w);
     options(&o, k);
     o.app = &w->app;
+    o.watch_data = w;
+    o.decide = decide_network;
+    o.say = listener != NULL ? say : NULL;
+    w->say = listener;
+    w->say_data = listener_data;
+    w->script = script;
+    if (script != NULL)
+        script_rewind(script);
     w->cluster = cluster_new(&o);
     oracle_init(w);
     participants_init(w);

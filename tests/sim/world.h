@@ -13,6 +13,7 @@
 #include "command.h"
 #include "core_cluster.h"
 #include "executor.h"
+#include "script.h"
 #include "statemachine.h"
 
 #define WORLD_NODES_MAX        CLUSTER_NODES_MAX
@@ -113,6 +114,8 @@ struct world {
     struct knobs knobs;
     struct cluster *cluster;
     struct cluster_app app;
+    struct script *script; /* NULL: faults happen as they are drawn */
+    uint64_t round;        /* of faults */
     struct sim_node nodes[WORLD_NODES_MAX + 1];
     struct participant_world *participants;
     struct client_world *clients;
@@ -124,6 +127,8 @@ struct world {
     uint64_t faults;     /* applied */
     uint64_t leaders;    /* times a node became leader */
     uint64_t answers;    /* clients got */
+    void (*say)(void *data, uint64_t at_us, const char *text);
+    void *say_data;
     char why[256];
 };
 
@@ -136,11 +141,20 @@ struct world_report {
 };
 /* One run; NULL, or what is wrong (valid until the next run). */
 const char *world_run(const struct knobs *k, struct world_report *report);
+/* The same; faults are noted in `script`, or follow it.  `say` hears of everything that happens, in words;
+ * may be NULL. */
+const char *world_run_script(const struct knobs *k, struct script *script,
+                             void (*say)(void *data, uint64_t at_us, const char *text), void *say_data,
+                             struct world_report *report);
 
 /* A number below `n` of a stream of its own, so that one consumer's changes shift no other's. */
 enum stream { STREAM_FAULT, STREAM_CLIENT, STREAM_PARTICIPANT, STREAM_CLOCK, STREAM_NR };
 uint64_t world_random(struct world *w, enum stream stream, uint64_t n);
+/* A fault of chance.  Everything that goes wrong by chance is drawn here or in cluster_chance(), so that runs
+ * can be shrunk (script.h). */
 bool world_chance(struct world *w, enum stream stream, uint32_t per_thousand);
+/* A fault of this round, drawn with STREAM_FAULT, is about to happen: does it?  `what`: in words. */
+bool world_fault(struct world *w, const char *what);
 
 /* ---- nodes: sim_node.c */
 
