@@ -371,6 +371,11 @@ int cluster_submit_entry(struct cluster *c, uint32_t id, struct entry *entry, ui
     return rv;
 }
 
+uint64_t cluster_read_next(const struct cluster *c)
+{
+    return c->reads_n;
+}
+
 int cluster_read(struct cluster *c, uint32_t id)
 {
     struct node *n = node_of(c, id);

@@ -30,7 +30,8 @@ struct cluster_app {
     void (*role)(void *data, uint32_t node, enum raftlog_role role, uint64_t term, uint64_t leader,
                  bool ready);
     bool (*admit)(void *data, uint32_t node, const struct entry *entry);
-    void (*read_done)(void *data, uint32_t node, uint64_t read, int status);
+    /* `term`: of the leader that confirmed it; `local`: the node itself. */
+    void (*read_done)(void *data, uint32_t node, uint64_t read, int status, uint64_t term, bool local);
 };
 
 struct cluster_options {
@@ -122,6 +123,8 @@ int cluster_submit_entry(struct cluster *c, uint32_t id, struct entry *entry, ui
 int cluster_submit(struct cluster *c, uint32_t id, uint32_t n);
 /* Begin a read; the oracle checks its index when it ends. As core_read(). */
 int cluster_read(struct cluster *c, uint32_t id);
+/* The number the next read will have. */
+uint64_t cluster_read_next(const struct cluster *c);
 int cluster_member(struct cluster *c, uint32_t id, enum raftlog_change change, uint64_t target);
 /* Reads that ended well, and member requests that ended, with the status of the last one. */
 uint32_t cluster_reads_done(const struct cluster *c);

@@ -99,8 +99,6 @@ void io_read_done(void *data, uint64_t read_id, int status, uint64_t index, uint
 {
     struct node *n = data;
     struct cluster *c = n->cluster;
-    (void)term;
-    (void)local;
     struct read_record *r = &c->reads[read_id];
     if (read_id >= c->reads_n || r->done || r->node != n->id || r->boot != n->boot) {
         fail(c, "node %u ended a read twice or one of another", n->id);
@@ -108,7 +106,7 @@ void io_read_done(void *data, uint64_t read_id, int status, uint64_t index, uint
     }
     r->done = true;
     if (c->o.app != NULL && c->o.app->read_done != NULL) {
-        c->o.app->read_done(c->o.app->data, n->id, read_id, status);
+        c->o.app->read_done(c->o.app->data, n->id, read_id, status, term, local);
     }
     if (status != 0) {
         return;
