@@ -35,6 +35,18 @@ const uint32_t knob_classes_n = sizeof knob_classes / sizeof knob_classes[0];
 #undef FLAG
 #undef NUMBER
 
+const struct knob_size knob_sizes[] = {
+    {"nodes", offsetof(struct knobs, nodes), 3},
+    {"voters", offsetof(struct knobs, voters), KNOB_FIXED}, /* goes with the nodes */
+    {"clients", offsetof(struct knobs, clients), 1},
+    {"participants", offsetof(struct knobs, participants), 1},
+    {"chaos_ms", offsetof(struct knobs, chaos_ms), 100},
+    {"heal_ms", offsetof(struct knobs, heal_ms), KNOB_FIXED},
+    {"think_us_max", offsetof(struct knobs, think_us_max), KNOB_FIXED},
+    {"guards_off", offsetof(struct knobs, guards_off), KNOB_FIXED},
+};
+const uint32_t knob_sizes_n = sizeof knob_sizes / sizeof knob_sizes[0];
+
 void knobs_draw(struct knobs *k, uint64_t seed)
 {
     uint64_t at = mix(seed ^ UINT64_C(0x51a));
@@ -72,8 +84,11 @@ void knobs_draw(struct knobs *k, uint64_t seed)
 
 void knobs_print(const struct knobs *k)
 {
-    fprintf(stderr, "seed %" PRIu64 ": %u nodes (%u voters), %u clients, %u participants, think %u us;",
-            k->seed, k->nodes, k->voters, k->clients, k->participants, k->think_us_max);
+    fprintf(stderr, "seed %" PRIu64 ":", k->seed);
+    for (uint32_t i = 0; i < knob_sizes_n; i++)
+        fprintf(stderr, " %s %u", knob_sizes[i].name,
+                *(const uint32_t *)(const void *)((const char *)k + knob_sizes[i].offset));
+    fprintf(stderr, ";");
     for (uint32_t i = 0; i < knob_classes_n; i++) {
         const void *field = (const char *)k + knob_classes[i].offset;
         if (knob_classes[i].flag)
@@ -82,5 +97,5 @@ void knobs_print(const struct knobs *k)
         else if (*(const uint32_t *)field != 0)
             fprintf(stderr, " %s %u", knob_classes[i].name, *(const uint32_t *)field);
     }
-    fprintf(stderr, "; guards off %#x\n", k->guards_off);
+    fprintf(stderr, "\n");
 }

@@ -58,6 +58,15 @@ struct knob_class {
 };
 extern const struct knob_class knob_classes[];
 extern const uint32_t knob_classes_n;
+/* The other knobs, all uint32_t. */
+struct knob_size {
+    const char *name;
+    size_t offset;
+    uint32_t smallest; /* a run that is shrunk goes down to this; KNOB_FIXED: stays as it is */
+};
+#define KNOB_FIXED UINT32_MAX
+extern const struct knob_size knob_sizes[];
+extern const uint32_t knob_sizes_n;
 void knobs_draw(struct knobs *k, uint64_t seed);
 /* All of them, on one line of stderr. */
 void knobs_print(const struct knobs *k);
