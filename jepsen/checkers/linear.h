@@ -55,4 +55,12 @@ void check_saga(const struct history *h, struct verdict *v);
  * effect. All answers are equal; one effect when any request was answered, else at most one. */
 void check_idempotency(const struct history *h, struct verdict *v);
 
+/* Sessions that push requests to objects, one object per key.  push [session, request] -> the position it
+ * took (1, 2, ...); read [session] -> [position, the request there], [0, null] of an empty one; log null ->
+ * [the request of position 1, ...], the last one counts.  Each request stands in the log once if it was
+ * answered, at the position its answer told, at most once if nobody knows, and not at all if it failed.  A
+ * session's requests stand in its order behind what it had read, and it reads at least what it had written or
+ * read (Terry et al.: read your writes, monotonic reads, monotonic writes, writes follow reads). */
+void check_sessions(const struct history *h, struct verdict *v);
+
 #endif

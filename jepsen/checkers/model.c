@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum { READ, WRITE, CAS, CAS_MISMATCH, ACQUIRE, RELEASE, TICK, SYNC, ADD };
+enum { READ, WRITE, CAS, CAS_MISMATCH, ACQUIRE, RELEASE, TICK, SYNC, ADD, BEGIN, DECIDE };
 
 static bool integer(const json_t *value, int64_t *out)
 {
@@ -268,6 +268,93 @@ static bool counter_step(struct model_state *state, const struct model_op *op)
     return true;
 }
 
+/* Status of a transaction: a is the status, b whether it has a time limit.
+ * ------------------------------------------------------------------- */
+
+enum { TXN_NONE, TXN_ACTIVE, TXN_COMMITTING, TXN_COMMITTED, TXN_ROLLING_BACK, TXN_ROLLED_BACK, TXN_REFUSED };
+
+static bool txn_status_of(const json_t *value, int64_t *out)
+{
+    static const char *const names[] = {"none",         "ACTIVE",      "COMMITTING", "COMMITTED",
+                                        "ROLLING_BACK", "ROLLED_BACK", "TXN_DECIDED"};
+    const char *text = json_string_value(value);
+    for (int64_t i = 0; text != NULL && i <= TXN_REFUSED; i++)
+        if (strcmp(text, names[i]) == 0) {
+            *out = i;
+            return true;
+        }
+    *out = TXN_NONE; /* what a decision is told of one that is not there */
+    return text != NULL && strcmp(text, "TXN_NOT_FOUND") == 0;
+}
+
+static enum model_decoded txn_status_decode(const struct op *invoke, const struct op *completion,
+                                            struct model_op *out)
+{
+    bool begin = is_f(invoke, "begin"), commit = is_f(invoke, "commit"), rollback = is_f(invoke, "rollback");
+    *out = (struct model_op){.kind = begin ? BEGIN : READ, .unknown = !is_ok(completion)};
+    if (commit || rollback) {
+        out->kind = DECIDE;
+        out->in[0] = commit ? TXN_COMMITTING : TXN_ROLLING_BACK;
+    } else if (begin) {
+        if (!json_is_integer(invoke->value))
+            return MODEL_BAD;
+        out->in[0] = json_integer_value(invoke->value) > 0;
+    } else if (!is_f(invoke, "status")) {
+        return MODEL_BAD;
+    } else if (out->unknown) {
+        return MODEL_DROP;
+    }
+    if (is_fail(completion))
+        return MODEL_DROP;
+    return decoded(out->unknown || txn_status_of(completion->value, &out->out[0]));
+}
+
+/* What it does by itself between two operations takes it there. */
+static bool txn_status_goes(struct model_state *state, int64_t to)
+{
+    bool late = state->a == TXN_ACTIVE && state->b != 0;
+    bool goes = state->a == to || (state->a == TXN_COMMITTING && to == TXN_COMMITTED) ||
+                (state->a == TXN_ROLLING_BACK && to == TXN_ROLLED_BACK) ||
+                (late && (to == TXN_ROLLING_BACK || to == TXN_ROLLED_BACK));
+    if (goes)
+        state->a = to;
+    return goes;
+}
+
+static bool txn_status_decide(struct model_state *state, const struct model_op *op)
+{
+    int64_t other = op->in[0] == TXN_COMMITTING ? TXN_ROLLING_BACK : TXN_COMMITTING;
+    if (op->unknown) {
+        if (state->a == TXN_ACTIVE)
+            state->a = op->in[0];
+        return true;
+    }
+    if (op->out[0] == TXN_NONE)
+        return state->a == TXN_NONE;
+    if (op->out[0] == TXN_REFUSED) /* the other decision stands, wherever it has got to */
+        return state->a == other + 1 || txn_status_goes(state, other);
+    if (op->out[0] != op->in[0] && op->out[0] != op->in[0] + 1)
+        return false;
+    if (state->a == TXN_ACTIVE)
+        state->a = op->in[0];
+    return txn_status_goes(state, op->out[0]);
+}
+
+static bool txn_status_step(struct model_state *state, const struct model_op *op)
+{
+    if (op->kind == READ)
+        return txn_status_goes(state, op->out[0]);
+    if (op->kind == DECIDE)
+        return txn_status_decide(state, op);
+    if (state->a == TXN_NONE) {
+        if (!op->unknown && op->out[0] != TXN_ACTIVE)
+            return false;
+        *state = (struct model_state){TXN_ACTIVE, op->in[0]};
+        return true;
+    }
+    return op->unknown || txn_status_goes(state, op->out[0]);
+}
+
 const struct model model_register = {"register",      {0, 0},           register_decode,
                                      register_step,   register_written, register_observed,
                                      register_asserts};
@@ -279,11 +366,14 @@ const struct model model_versioned = {"versioned",     {0, 1},           version
 const struct model model_mutex = {.name = "mutex", .decode = mutex_decode, .step = mutex_step};
 const struct model model_lamport = {.name = "lamport", .decode = lamport_decode, .step = lamport_step};
 const struct model model_counter = {.name = "counter", .decode = counter_decode, .step = counter_step};
+const struct model model_txn_status = {
+    .name = "txn-status", .decode = txn_status_decode, .step = txn_status_step};
 
 const struct model *model_find(const char *name)
 {
-    static const struct model *const all[] = {&model_register, &model_cas_register, &model_versioned,
-                                              &model_mutex,    &model_lamport,      &model_counter};
+    static const struct model *const all[] = {&model_register,  &model_cas_register, &model_versioned,
+                                              &model_mutex,     &model_lamport,      &model_counter,
+                                              &model_txn_status};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
         if (strcmp(all[i]->name, name) == 0)
             return all[i];

@@ -7,8 +7,12 @@
  *                     versions rise with every write, not necessarily by one (a raft index will do)
  *   mutex             acquire owner, release owner; an owner that is null is one owner for all
  *   lamport           tick null -> t;  sync received -> [received,t];  current null -> t.  tick and sync
- * return more than all before (sync also more than it received); current returns the latest counter add n ->
- * n or [n,sum];  read null -> sum */
+ * return more than all before (sync also more than it received); current returns the latest
+ *   counter           add n -> n or [n,sum];  read null -> sum
+ *   txn-status        begin timeoutMs -> status;  commit, rollback null -> status, or the refusal
+ * "TXN_DECIDED", "TXN_NOT_FOUND";  status null -> status, "none" of one that is not there. ACTIVE is left by
+ * the first decision, or by itself, for ROLLING_BACK, when it has a time limit; COMMITTING and ROLLING_BACK
+ * are left by themselves */
 #ifndef JEPSEN_MODEL_H
 #define JEPSEN_MODEL_H
 
@@ -53,7 +57,7 @@ struct model {
 };
 
 extern const struct model model_register, model_cas_register, model_versioned, model_mutex, model_lamport,
-    model_counter;
+    model_counter, model_txn_status;
 
 /* By name; NULL: none. */
 const struct model *model_find(const char *name);

@@ -3,17 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http.h"
+#include "common.h"
 #include "lin.h"
-#include "run.h"
-
-#define TIMEOUT_MS 5000
-
-static void ended(const struct http_answer *a, struct op *done)
-{
-    done->type = a->outcome == HTTP_DONE ? OP_OK : a->outcome == HTTP_REFUSED ? OP_FAIL : OP_INFO;
-    snprintf(done->error, sizeof done->error, "%s", a->error);
-}
+#include "linear.h"
 
 /* ---- lamport: tick, sync and current of a few clocks, linearizable ---- */
 
@@ -68,8 +60,8 @@ static void lamport_perform(struct run *r, uint32_t worker, const struct sut_nod
     json_t *body = read ? NULL : json_pack("{s:s}", "clock", clock);
     if (sync)
         json_object_set_new(body, "received", json_incref(invoke->value));
-    http_ask(node->base, read ? "GET" : "POST", path, NULL, body, TIMEOUT_MS, read, &a);
-    ended(&a, done);
+    http_ask(node->base, read ? "GET" : "POST", path, NULL, body, ASK_MS, read, &a);
+    op_ended(&a, done);
     json_t *value = json_object_get(a.data, "value");
     if (done->type == OP_OK)
         done->value = sync ? json_pack("[O,O]", invoke->value, value) : json_incref(value);
@@ -112,8 +104,8 @@ static void tso_perform(struct run *r, uint32_t worker, const struct sut_node *n
     (void)r;
     (void)worker;
     json_t *body = json_pack("{s:O}", "count", invoke->value);
-    http_ask(node->base, "POST", "/api/v1/tso", NULL, body, TIMEOUT_MS, false, &a);
-    ended(&a, done);
+    http_ask(node->base, "POST", "/api/v1/tso", NULL, body, ASK_MS, false, &a);
+    op_ended(&a, done);
     if (done->type == OP_OK) { /* [first, count] */
         json_t *first = json_object_get(a.data, "first");
         done->value = json_pack("[O,O]", first, invoke->value);
@@ -122,66 +114,10 @@ static void tso_perform(struct run *r, uint32_t worker, const struct sut_node *n
     http_close(&a);
 }
 
-struct grant {
-    uint64_t called_ns, done_ns;
-    json_int_t first, last;
-};
-
-static int by_first(const void *a, const void *b)
-{
-    const struct grant *x = a, *y = b;
-    return (x->first > y->first) - (x->first < y->first);
-}
-
-static int by_call(const void *a, const void *b)
-{
-    const struct grant *x = a, *y = b;
-    return (x->called_ns > y->called_ns) - (x->called_ns < y->called_ns);
-}
-
-static int by_done(const void *a, const void *b)
-{
-    const struct grant *x = a, *y = b;
-    return (x->done_ns > y->done_ns) - (x->done_ns < y->done_ns);
-}
-
-/* Ranges that were granted: disjoint, and above everything granted by an operation that ended before. */
 static void tso_check(struct run *r, const struct history *h, struct verdict *v)
 {
-    size_t *pair = calloc(h->n + 1, sizeof *pair), n = 0;
-    struct grant *g = calloc(h->n + 1, sizeof *g), *ended_order = calloc(h->n + 1, sizeof *g);
     (void)r;
-    verdict_init(v);
-    if (pair == NULL || g == NULL || ended_order == NULL || history_pairs(h, pair) != 0)
-        abort();
-    for (size_t i = 0; i < h->n; i++) {
-        const struct op *o = &h->ops[i];
-        if (o->process < 0 || o->type != OP_OK)
-            continue;
-        json_int_t first = json_integer_value(json_array_get(o->value, 0)),
-                   count = json_integer_value(json_array_get(o->value, 1));
-        g[n++] = (struct grant){h->ops[pair[i]].time_ns, o->time_ns, first, first + count - 1};
-    }
-    v->checked = n;
-    qsort(g, n, sizeof *g, by_first);
-    for (size_t i = 1; i < n; i++)
-        if (g[i].first <= g[i - 1].last)
-            verdict_invalid(v, "timestamp %lld was granted twice", (long long)g[i].first);
-    memcpy(ended_order, g, n * sizeof *g);
-    qsort(g, n, sizeof *g, by_call);
-    qsort(ended_order, n, sizeof *g, by_done);
-    json_int_t highest = 0;
-    for (size_t i = 0, k = 0; i < n; i++) {
-        for (; k < n && ended_order[k].done_ns < g[i].called_ns; k++)
-            highest = ended_order[k].last > highest ? ended_order[k].last : highest;
-        if (g[i].first <= highest)
-            verdict_invalid(v, "timestamp %lld was granted after %lld had been", (long long)g[i].first,
-                            (long long)highest);
-    }
-    free(pair);
-    free(g);
-    free(ended_order);
-    verdict_close(v);
+    check_tso(h, "grant", v);
 }
 
 const struct workload workload_tso = {
@@ -209,13 +145,11 @@ static void sequence_perform(struct run *r, uint32_t worker, const struct sut_no
     for (int i = 0; i < 30 && a.outcome != HTTP_DONE; i++) {
         http_close(&a);
         http_ask(r->sut.nodes[(at + (uint32_t)i) % r->sut.n].base, "POST", "/api/v1/sequence/jepsen", key,
-                 NULL, TIMEOUT_MS, false, &a);
-        if (a.outcome != HTTP_DONE) {
-            struct timespec t = {0, 200000000};
-            nanosleep(&t, NULL);
-        }
+                 NULL, ASK_MS, false, &a);
+        if (a.outcome != HTTP_DONE)
+            nap_ms(200);
     }
-    ended(&a, done);
+    op_ended(&a, done);
     if (done->type == OP_FAIL) /* an earlier try may have happened */
         done->type = OP_INFO;
     if (done->type == OP_OK)
@@ -233,15 +167,22 @@ static int by_number(const void *a, const void *b)
 static void sequence_check(struct run *r, const struct history *h, struct verdict *v)
 {
     json_int_t *numbers = calloc(h->n + 1, sizeof *numbers);
-    size_t n = 0;
+    size_t n = 0, asked = 0, failed = 0;
+    (void)r;
     verdict_init(v);
     if (numbers == NULL)
         abort();
-    for (size_t i = 0; i < h->n; i++)
-        if (h->ops[i].process >= 0 && h->ops[i].type == OP_OK)
-            numbers[n++] = json_integer_value(h->ops[i].value);
+    for (size_t i = 0; i < h->n; i++) {
+        const struct op *o = &h->ops[i];
+        if (o->process < 0)
+            continue;
+        asked += o->type == OP_INVOKE;
+        failed += o->type == OP_FAIL;
+        if (o->type == OP_OK)
+            numbers[n++] = json_integer_value(o->value);
+    }
     qsort(numbers, n, sizeof *numbers, by_number);
-    uint64_t gaps = 0;
+    uint64_t gaps = 0, unknown = asked - failed - n;
     for (size_t i = 0; i < n; i++) {
         json_int_t before = i > 0 ? numbers[i - 1] : 0;
         if (numbers[i] == before)
@@ -249,9 +190,9 @@ static void sequence_check(struct run *r, const struct history *h, struct verdic
         else
             gaps += (uint64_t)(numbers[i] - before - 1);
     }
-    if (gaps > r->unknown)
+    if (gaps > unknown)
         verdict_invalid(v, "%llu numbers are missing, but only %llu requests have an unknown end",
-                        (unsigned long long)gaps, (unsigned long long)r->unknown);
+                        (unsigned long long)gaps, (unsigned long long)unknown);
     v->checked = n;
     free(numbers);
     verdict_close(v);

@@ -6,8 +6,7 @@
 #include <string.h>
 #include <time.h>
 
-#define TXNS_MAX 100000
-#define FINAL_S  90 /* until everything must have ended */
+#define FINAL_S 90 /* until everything must have ended */
 
 void op_ended(const struct http_answer *a, struct op *done)
 {
@@ -26,7 +25,7 @@ void nap_ms(uint32_t ms)
 void pool_open(struct pool *p, struct stub *stub)
 {
     *p = (struct pool){.stub = stub};
-    p->txns = calloc(TXNS_MAX, sizeof *p->txns);
+    p->txns = calloc(POOL_MAX, sizeof *p->txns);
     if (p->txns == NULL)
         abort();
 }
@@ -39,7 +38,7 @@ void pool_close(struct pool *p)
 
 const char *pool_new(struct run *r, struct pool *p)
 {
-    if (p->n == TXNS_MAX)
+    if (p->n == POOL_MAX)
         return NULL;
     struct pooled *t = &p->txns[p->n++];
     snprintf(t->xid, sizeof t->xid, "j%llx-%u", (unsigned long long)(r->o.seed & 0xffff), p->n);
@@ -58,6 +57,14 @@ bool pool_old(struct run *r, struct pool *p, struct op *invoke)
     if (p->n == 0)
         return false;
     ask_status(&p->txns[run_random(r, p->n)], invoke);
+    return true;
+}
+
+bool pool_recent(struct run *r, struct pool *p, uint32_t n, struct op *invoke)
+{
+    if (p->n == 0)
+        return false;
+    ask_status(&p->txns[p->n - 1 - run_random(r, p->n < n ? p->n : n)], invoke);
     return true;
 }
 
@@ -111,8 +118,14 @@ static void perform_status(struct run *r, struct pool *p, const struct sut_node 
     const char *status = json_string_value(json_object_get(a.data, "status"));
     if (done->type == OP_OK && status != NULL)
         done->value = json_string(status);
-    bool none = r->final && a.status == 404; /* it was never begun, and nobody asks any more */
-    if (none || (status != NULL && final_status(status)))
+    bool none = strcmp(a.error, "TXN_NOT_FOUND") == 0;
+    if (none) {
+        done->type = OP_OK;
+        done->error[0] = 0;
+        done->value = json_string("none");
+    }
+    /* One that is not there in the end was never begun, and nobody asks any more. */
+    if ((none && r->final) || (status != NULL && final_status(status)))
         mark_ended(r, p, xid);
     else if (r->final)
         nap_ms(50);
@@ -156,17 +169,37 @@ static struct tx *place_of(struct txs *t, const char *xid)
     return x;
 }
 
-static void take_status(struct tx *x, const char *status, struct verdict *v)
+static void take_status(struct tx *x, const struct op *op, uint64_t asked_ns, uint64_t kept_ns,
+                        struct verdict *v)
 {
+    const char *status = json_string_value(op->value);
     char side = strncmp(status, "COMMIT", 6) == 0 ? 'C' : strncmp(status, "ROLL", 4) == 0 ? 'R' : 0;
+    if (strcmp(status, "none") == 0) {
+        bool forgotten = x->ended && kept_ns != KEPT_FOR_EVER && op->time_ns > x->ended_ns + kept_ns;
+        if (x->known_ns != 0 && asked_ns > x->known_ns && !forgotten)
+            verdict_invalid(v, "%s was there, and is not there at #%llu", x->xid,
+                            (unsigned long long)op->index);
+        return;
+    }
+    if (x->known_ns == 0)
+        x->known_ns = op->time_ns;
     if (side != 0 && x->side != 0 && side != x->side)
         verdict_invalid(v, "%s was seen decided one way, then %s", x->xid, status);
-    if (side != 0 && x->side == 0)
+    bool open = strcmp(status, "ACTIVE") == 0 || strcmp(status, "RUNNING") == 0;
+    if (open && x->side != 0 && asked_ns > x->decided_ns)
+        verdict_invalid(v, "%s was seen decided, and %s by somebody who asked after that, at #%llu", x->xid,
+                        status, (unsigned long long)op->index);
+    if (side != 0 && x->side == 0) {
         x->side = side;
-    x->ended = x->ended || final_status(status);
+        x->decided_ns = op->time_ns;
+    }
+    if (final_status(status) && !x->ended) {
+        x->ended = true;
+        x->ended_ns = op->time_ns;
+    }
 }
 
-static void take_op(struct txs *t, const struct op *o, struct verdict *v)
+static void take_op(struct txs *t, const struct op *o, uint64_t asked_ns, uint64_t kept_ns, struct verdict *v)
 {
     const char *xid = json_string_value(o->key);
     if (o->process < 0 || xid == NULL)
@@ -177,28 +210,30 @@ static void take_op(struct txs *t, const struct op *o, struct verdict *v)
         return;
     }
     struct tx *x = place_of(t, xid);
-    if (strcmp(o->f, "status") == 0) {
-        if (o->type == OP_OK && json_is_string(o->value))
-            take_status(x, json_string_value(o->value), v);
+    if (o->type == OP_OK && json_is_string(o->value))
+        take_status(x, o, asked_ns, kept_ns, v);
+    if (strcmp(o->f, "status") == 0)
         return;
-    }
-    if (o->type == OP_INVOKE) {
+    if (o->type == OP_INVOKE && x->f[0] == 0) {
         x->f = o->f;
         x->value = o->value;
-    } else if (o->type == OP_OK) {
+    } else if (o->type == OP_OK && strcmp(x->f, o->f) == 0) {
         x->acknowledged = true;
         x->answer = o->value;
+        if (x->known_ns == 0)
+            x->known_ns = o->time_ns;
     }
 }
 
-void txs_open(struct txs *t, const struct history *h, struct verdict *v)
+void txs_open(struct txs *t, const struct history *h, uint64_t kept_ns, struct verdict *v)
 {
+    size_t *pair = calloc(h->n + 1, sizeof *pair);
     *t = (struct txs){.index = json_object(), .all_ended = true};
     t->list = calloc(h->n + 1, sizeof *t->list);
-    if (t->list == NULL || t->index == NULL)
+    if (t->list == NULL || t->index == NULL || pair == NULL || history_pairs(h, pair) != 0)
         abort();
     for (size_t i = 0; i < h->n; i++)
-        take_op(t, &h->ops[i], v);
+        take_op(t, &h->ops[i], pair[i] != HISTORY_NONE ? h->ops[pair[i]].time_ns : 0, kept_ns, v);
     for (size_t i = 0; i < t->n; i++) {
         const struct tx *x = &t->list[i];
         if (x->acknowledged && !x->ended)
@@ -207,6 +242,7 @@ void txs_open(struct txs *t, const struct history *h, struct verdict *v)
     }
     if (t->effects == NULL)
         verdict_unknown(v, 1, "what the participants did is not in the history");
+    free(pair);
 }
 
 void txs_close(struct txs *t)

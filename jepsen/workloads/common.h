@@ -11,7 +11,8 @@
 #include "run.h"
 #include "stub.h"
 
-#define ASK_MS 5000
+#define ASK_MS   5000
+#define POOL_MAX 100000 /* transactions of one run */
 
 /* OK, FAIL or INFO, and the error. */
 void op_ended(const struct http_answer *a, struct op *done);
@@ -38,7 +39,10 @@ void pool_close(struct pool *p);
 const char *pool_new(struct run *r, struct pool *p);
 /* Ask for the status of an old one; false: there is none. */
 bool pool_old(struct run *r, struct pool *p, struct op *invoke);
-/* The final phase: statuses until all have ended, then "effects", once. */
+/* The same of one of the last `n`. */
+bool pool_recent(struct run *r, struct pool *p, uint32_t n, struct op *invoke);
+/* The final phase: statuses until all have ended, then "effects", once.  A status is a text; "none" is that
+ * of a transaction that is not there. */
 bool pool_final(struct run *r, struct pool *p, struct op *invoke);
 /* Performs "status" and "effects"; false: it is neither. */
 bool pool_perform(struct run *r, struct pool *p, const struct sut_node *node, const struct op *invoke,
@@ -47,11 +51,12 @@ bool pool_perform(struct run *r, struct pool *p, const struct sut_node *node, co
 /* A transaction as a history tells it. */
 struct tx {
     const char *xid;      /* borrowed from the history */
-    const char *f;        /* of the operation that asked for it; "" unknown */
+    const char *f;        /* of the operation that asked for it, the first of its name; "" unknown */
     const json_t *value;  /* of its invocation */
     const json_t *answer; /* of its completion, if OK */
     bool acknowledged, ended;
-    char side; /* 'C' decided for commit, 'R' for rollback, 0 not known */
+    char side;                               /* 'C' decided for commit, 'R' for rollback, 0 not known */
+    uint64_t known_ns, decided_ns, ended_ns; /* since then somebody knew that it is so; 0: never */
 };
 struct txs {
     struct tx *list;
@@ -61,9 +66,12 @@ struct txs {
     bool all_ended;
 };
 
-/* Collects them, and says what is wrong already: two decisions of one, an acknowledged one that did not end,
- * no "effects" (unknown). */
-void txs_open(struct txs *t, const struct history *h, struct verdict *v);
+/* Collects them, and says what is wrong already: two decisions of one, one seen undecided by
+ * somebody who asked after a decision was seen, one that was there and is not any more (sooner than `kept_ns`
+ * after its end), an acknowledged one that did not end, no "effects" (unknown).  Each text that completes an
+ * operation well is a status that somebody was told. */
+#define KEPT_FOR_EVER UINT64_MAX
+void txs_open(struct txs *t, const struct history *h, uint64_t kept_ns, struct verdict *v);
 void txs_close(struct txs *t);
 struct tx *txs_find(const struct txs *t, const char *xid);
 

@@ -2,6 +2,7 @@
  *
  *   saga-order  serial sagas of five steps, of which some are refused: forward one after the other, back
  *               strictly the last first
+ *   saga        the same at once, save that some steps come after others: forward and back in that order
  *   message     deliveries if, and only if, the sender's local transaction stands; senders submit, take back,
  *               or vanish, and then they are asked */
 #include <stdio.h>
@@ -12,12 +13,16 @@
 
 #define STEPS_MAX 5
 
+/* Steps that must have succeeded before one starts, as bits: in a line, or 0-1 and 2-3 before 4. */
+static const uint32_t after[2][STEPS_MAX] = {{0, 1, 2, 4, 8}, {0, 1, 0, 4, 2 | 8}};
+
+enum kind { ORDERED, PARTIAL, MESSAGE };
 enum local { LOCAL_NONE, LOCAL_COMMITTED, LOCAL_ABORTED };
 
 struct steps {
     struct pool pool;
     struct stub *stub;
-    bool message;
+    enum kind kind;
     uint64_t dice;  /* under the stub's lock */
     json_t *locals; /* senders' database, xid -> enum local; under the stub's lock */
 };
@@ -31,7 +36,7 @@ static bool business(void *user, const struct stub_call *c)
             json_object_set_new(s->locals, c->xid, json_integer(LOCAL_ABORTED));
         return json_integer_value(json_object_get(s->locals, c->xid)) == LOCAL_COMMITTED;
     }
-    if (s->message || strcmp(c->op, "action") != 0)
+    if (s->kind == MESSAGE || strcmp(c->op, "action") != 0)
         return true;
     s->dice = s->dice * UINT64_C(6364136223846793005) + 1442695040888963407u;
     return (s->dice >> 33) % 1000 >= 100;
@@ -45,12 +50,12 @@ static void more(void *user, json_t *value)
     stub_unlock(s->stub);
 }
 
-static void *open_state(struct run *r, bool message)
+static void *open_state(struct run *r, enum kind kind)
 {
     struct steps *s = calloc(1, sizeof *s);
     if (s == NULL || (s->locals = json_object()) == NULL)
         abort();
-    s->message = message;
+    s->kind = kind;
     s->dice = r->o.seed;
     s->stub = stub_open(r, 60, business, s);
     pool_open(&s->pool, s->stub);
@@ -61,12 +66,17 @@ static void *open_state(struct run *r, bool message)
 
 static void *saga_open(struct run *r)
 {
-    return open_state(r, false);
+    return open_state(r, ORDERED);
+}
+
+static void *partial_open(struct run *r)
+{
+    return open_state(r, PARTIAL);
 }
 
 static void *message_open(struct run *r)
 {
-    return open_state(r, true);
+    return open_state(r, MESSAGE);
 }
 
 static void close_state(struct run *r, void *state)
@@ -91,9 +101,9 @@ static bool next(struct run *r, uint32_t worker, bool final, struct op *invoke)
     const char *xid = pool_new(r, &s->pool);
     if (xid == NULL)
         return false;
-    snprintf(invoke->f, sizeof invoke->f, "%s", s->message ? senders[run_random(r, 5)] : "saga");
+    snprintf(invoke->f, sizeof invoke->f, "%s", s->kind == MESSAGE ? senders[run_random(r, 5)] : "saga");
     invoke->key = json_string(xid);
-    invoke->value = json_integer(s->message ? 2 : STEPS_MAX);
+    invoke->value = json_integer(s->kind == MESSAGE ? 2 : STEPS_MAX);
     return true;
 }
 
@@ -107,8 +117,15 @@ static json_t *plan(const struct steps *s, int n)
         snprintf(name, sizeof name, "b%d", i);
         json_t *step = json_pack("{s:s,s:s,s:i,s:{s:i}}", "branch", name, "actionUrl", action, "timeoutMs",
                                  400, "payload", "n", i);
-        if (!s->message)
+        if (s->kind != MESSAGE)
             json_object_set_new(step, "compensateUrl", json_string(compensate));
+        if (s->kind == PARTIAL) {
+            json_t *before = json_array();
+            for (int k = 0; k < i; k++)
+                if (after[1][i] & (1u << k))
+                    json_array_append_new(before, json_integer(k));
+            json_object_set_new(step, "after", before);
+        }
         json_array_append_new(list, step);
     }
     return list;
@@ -158,52 +175,58 @@ static void perform(struct run *r, uint32_t worker, const struct sut_node *node,
         return;
     json_t *body = json_pack("{s:O,s:i,s:i,s:o}", "xid", invoke->key, "retryBaseMs", 30, "retryCapMs", 500,
                              "steps", plan(s, (int)json_integer_value(invoke->value)));
-    if (s->message) {
+    if (s->kind == PARTIAL)
+        json_object_set_new(body, "concurrent", json_true());
+    if (s->kind == MESSAGE) {
         char query[96];
         snprintf(query, sizeof query, "%s/query", stub_base(s->stub));
         json_object_set_new(body, "queryUrl", json_string(query));
         json_object_set_new(body, "timeoutMs", json_integer(1000));
     }
     http_ask(node->base, "POST",
-             s->message ? "/api/v1/transaction/message/prepare" : "/api/v1/transaction/saga", NULL, body,
-             ASK_MS, false, &a);
+             s->kind == MESSAGE ? "/api/v1/transaction/message/prepare" : "/api/v1/transaction/saga", NULL,
+             body, ASK_MS, false, &a);
     json_decref(body);
     op_ended(&a, done);
     http_close(&a);
-    if (s->message && done->type == OP_OK)
+    if (s->kind == MESSAGE && done->type == OP_OK)
         send(s, node, invoke);
 }
 
 /* ---- how it is judged ---- */
 
 struct done {
-    uint32_t acted, compensated, delivered;
-    int last_action, last_compensation; /* step, -1: none */
+    uint32_t acted, compensated;
+    int last_compensation; /* step, -1: none */
 };
 
-static void take_action(const struct tx *x, struct done *d, int step, bool stands, struct verdict *v)
+static void take_action(const struct tx *x, struct done *d, const uint32_t *order, int step,
+                        struct verdict *v)
 {
-    if (d->last_compensation >= 0 && stands)
+    bool line = order == after[ORDERED];
+    if (line && d->last_compensation >= 0)
         verdict_invalid(v, "%s: step %d took effect behind the compensation of step %d", x->xid, step,
                         d->last_compensation);
-    if (stands && step > 0 && (d->acted & (1u << (step - 1))) == 0)
-        verdict_invalid(v, "%s: step %d took effect before step %d", x->xid, step, step - 1);
-    if (stands)
-        d->acted |= 1u << step;
-    d->last_action = step;
+    if ((order[step] & ~d->acted) != 0)
+        verdict_invalid(v, "%s: step %d took effect before step %d", x->xid, step,
+                        __builtin_ctz(order[step] & ~d->acted));
+    d->acted |= 1u << step;
 }
 
-static void take_compensation(const struct tx *x, struct done *d, int step, struct verdict *v)
+static void take_compensation(const struct tx *x, struct done *d, const uint32_t *order, int step,
+                              struct verdict *v)
 {
-    if (d->last_compensation >= 0 && step > d->last_compensation)
+    for (int later = step + 1; later < STEPS_MAX; later++)
+        if ((order[later] & (1u << step)) && (d->acted & ~d->compensated & (1u << later)))
+            verdict_invalid(v, "%s: step %d was compensated first, and step %d, which came after it, stands",
+                            x->xid, step, later);
+    if (order == after[ORDERED] && d->last_compensation >= 0 && step > d->last_compensation)
         verdict_invalid(v, "%s: step %d was compensated after step %d", x->xid, step, d->last_compensation);
-    if (d->last_compensation < 0 && (d->acted >> (step + 1)) != 0)
-        verdict_invalid(v, "%s: step %d was compensated first, and later steps stand", x->xid, step);
     d->last_compensation = step;
     d->compensated |= 1u << step;
 }
 
-static struct done *tell(const struct txs *t, struct verdict *v)
+static struct done *tell(const struct txs *t, const uint32_t *order, struct verdict *v)
 {
     size_t i;
     json_t *record;
@@ -211,7 +234,7 @@ static struct done *tell(const struct txs *t, struct verdict *v)
     if (dones == NULL)
         abort();
     for (i = 0; i < t->n; i++)
-        dones[i].last_action = dones[i].last_compensation = -1;
+        dones[i].last_compensation = -1;
     json_array_foreach(json_object_get(t->effects, "records"), i, record)
     {
         const char *xid = json_string_value(json_array_get(record, 0)),
@@ -221,21 +244,20 @@ static struct done *tell(const struct txs *t, struct verdict *v)
         const struct tx *x = txs_find(t, xid);
         if (x == NULL || name == NULL || op == NULL || what == NULL)
             verdict_invalid(v, "a call for %s, which nobody began", xid != NULL ? xid : "nothing");
-        else if (strcmp(op, "action") == 0)
-            take_action(x, &dones[x - t->list], atoi(name + 1) % STEPS_MAX, strcmp(what, "done") == 0, v);
+        else if (strcmp(op, "action") == 0 && strcmp(what, "done") == 0)
+            take_action(x, &dones[x - t->list], order, atoi(name + 1) % STEPS_MAX, v);
         else if (strcmp(op, "compensate") == 0)
-            take_compensation(x, &dones[x - t->list], atoi(name + 1) % STEPS_MAX, v);
+            take_compensation(x, &dones[x - t->list], order, atoi(name + 1) % STEPS_MAX, v);
     }
     return dones;
 }
 
-static void saga_check(struct run *r, const struct history *h, struct verdict *v)
+static void judge_sagas(const struct history *h, const uint32_t *order, struct verdict *v)
 {
     struct txs t;
-    (void)r;
     verdict_init(v);
-    txs_open(&t, h, v);
-    struct done *dones = tell(&t, v);
+    txs_open(&t, h, KEPT_FOR_EVER, v);
+    struct done *dones = tell(&t, order, v);
     for (size_t i = 0; i < t.n; i++) {
         const struct tx *x = &t.list[i];
         const struct done *d = &dones[i];
@@ -252,13 +274,25 @@ static void saga_check(struct run *r, const struct history *h, struct verdict *v
     verdict_close(v);
 }
 
+static void saga_check(struct run *r, const struct history *h, struct verdict *v)
+{
+    (void)r;
+    judge_sagas(h, after[ORDERED], v);
+}
+
+static void partial_check(struct run *r, const struct history *h, struct verdict *v)
+{
+    (void)r;
+    judge_sagas(h, after[PARTIAL], v);
+}
+
 static void message_check(struct run *r, const struct history *h, struct verdict *v)
 {
     struct txs t;
     (void)r;
     verdict_init(v);
-    txs_open(&t, h, v);
-    struct done *dones = tell(&t, v);
+    txs_open(&t, h, KEPT_FOR_EVER, v);
+    struct done *dones = tell(&t, after[ORDERED], v);
     for (size_t i = 0; i < t.n && t.effects != NULL; i++) {
         const struct tx *x = &t.list[i];
         bool stands = json_integer_value(json_object_get(json_object_get(t.effects, "locals"), x->xid)) ==
@@ -281,6 +315,11 @@ const struct workload workload_saga_order = {
     "saga-order", "serial sagas go forward in order and back in reverse",
     next,         perform,
     saga_check,   saga_open,
+    close_state};
+const struct workload workload_saga = {
+    "saga",        "sagas with steps at once end done or taken back, in the order that was asked for",
+    next,          perform,
+    partial_check, partial_open,
     close_state};
 const struct workload workload_message = {
     "message",     "delivered if and only if the sender's transaction stands",

@@ -32,7 +32,9 @@ struct stub {
     uint32_t buckets[BUCKETS];
     uint64_t random;
     uint32_t trouble;
-    bool no_tries;
+    bool no_tries, away;
+    stub_answer answer;
+    stub_callback callback;
 };
 
 struct body {
@@ -82,15 +84,15 @@ static bool stands(const struct record *e)
     return e != NULL && e->what == STUB_DONE;
 }
 
-/* The guard: what the call does; the status of its answer. */
-static unsigned take(struct stub *s, const struct stub_call *c)
+/* The guard: what the call does, or did when it came first. */
+static enum stub_what take(struct stub *s, const struct stub_call *c)
 {
     const struct record *before = find(s, c->xid, c->branch, c->op);
     bool trial = strcmp(c->op, "try") == 0, action = strcmp(c->op, "action") == 0,
          cancel = strcmp(c->op, "cancel") == 0, compensate = strcmp(c->op, "compensate") == 0,
          confirm = strcmp(c->op, "confirm") == 0;
     if (before != NULL)
-        return before->what == STUB_REFUSED || before->what == STUB_HANGING ? 409 : 200;
+        return before->what;
     enum stub_what what;
     if ((trial && find(s, c->xid, c->branch, "cancel") != NULL) ||
         (action && find(s, c->xid, c->branch, "compensate") != NULL))
@@ -103,7 +105,15 @@ static unsigned take(struct stub *s, const struct stub_call *c)
     else
         what = s->business(s->user, c) ? STUB_DONE : STUB_REFUSED;
     keep(s, c, what);
-    return what == STUB_REFUSED || what == STUB_HANGING ? 409 : 200;
+    return what;
+}
+
+/* The status of the answer. */
+static unsigned serve(struct stub *s, const struct stub_call *c)
+{
+    enum stub_what what = take(s, c);
+    unsigned status = what == STUB_REFUSED || what == STUB_HANGING ? 409 : 200;
+    return s->answer != NULL ? s->answer(s->user, c, what, status) : status;
 }
 
 static uint64_t chance(struct stub *s, uint64_t n)
@@ -134,14 +144,21 @@ static enum MHD_Result answer(struct stub *s, struct MHD_Connection *c, const st
                                    payload};
     stub_lock(s);
     uint64_t luck = chance(s, 1000), way = luck < s->trouble ? luck % 4 : 9;
+    bool away = s->away;
     stub_unlock(s);
-    if (way == 3) /* it takes effect when the caller may have given up */
+    if (way == 3 && !away) /* it takes effect when the caller may have given up */
         late(luck);
-    stub_lock(s);
-    unsigned status = way == 0 ? 500 : take(s, &call);
-    stub_unlock(s);
+    bool callback = strcmp(call.op, "callback") == 0;
+    unsigned status = way == 0 ? 500 : 200;
+    if (!away && way != 0 && callback && s->callback != NULL) {
+        s->callback(s->user, &call);
+    } else if (!away && way != 0) {
+        stub_lock(s);
+        status = serve(s, &call);
+        stub_unlock(s);
+    }
     json_decref(payload);
-    if (way == 1)
+    if (way == 1 || away)
         return MHD_NO; /* done, but the answer is lost */
     if (way == 2)
         late(luck);
@@ -240,6 +257,31 @@ void stub_calm(struct stub *s)
 void stub_no_tries(struct stub *s)
 {
     s->no_tries = true;
+}
+
+void stub_away(struct stub *s, bool away)
+{
+    stub_lock(s);
+    s->away = away;
+    stub_unlock(s);
+}
+
+enum stub_what stub_do(struct stub *s, const struct stub_call *call)
+{
+    stub_lock(s);
+    enum stub_what what = take(s, call);
+    stub_unlock(s);
+    return what;
+}
+
+void stub_answers(struct stub *s, stub_answer choose)
+{
+    s->answer = choose;
+}
+
+void stub_calls_back(struct stub *s, stub_callback callback)
+{
+    s->callback = callback;
 }
 
 void stub_lock(struct stub *s)

@@ -38,6 +38,17 @@ void stub_close(struct stub *s);
 const char *stub_base(const struct stub *s); /* "http://host:port" */
 void stub_calm(struct stub *s);              /* from now on it answers */
 void stub_no_tries(struct stub *s);          /* its clients make the tries themselves: confirms come bare */
+void stub_away(struct stub *s, bool away);   /* whoever calls is hung up on, and nothing is done */
+/* As if called over HTTP, without trouble: what the judge does in the participant's name, or a client's try.
+ */
+enum stub_what stub_do(struct stub *s, const struct stub_call *call);
+/* Chooses the answer's status where the guard's would not do, under the stub's lock; before any call. */
+typedef unsigned (*stub_answer)(void *user, const struct stub_call *call, enum stub_what what,
+                                unsigned status);
+void stub_answers(struct stub *s, stub_answer answer);
+/* Called for "callback", which is no branch's operation: each time, not under the lock; before any call. */
+typedef void (*stub_callback)(void *user, const struct stub_call *call);
+void stub_calls_back(struct stub *s, stub_callback callback);
 void stub_lock(struct stub *s);
 void stub_unlock(struct stub *s);
 /* [[xid, branch, op, token, what], ...] in order; a new reference. */

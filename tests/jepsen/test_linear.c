@@ -37,6 +37,8 @@ static void bank(const struct history *h, struct verdict *v)
     check_bank(h, 10, false, v);
 }
 
+#define LOG(requests) "9 invoke log @1; 9 ok log @1 [" requests "]"
+
 typedef void checker(const struct history *h, struct verdict *v);
 
 static const struct {
@@ -178,6 +180,38 @@ static const struct {
      "0 invoke request @1; 0 ok request @1 7; 0 invoke effects @1; 0 ok effects @1 0"},
     {"no effect, no answer", check_idempotency, VALID, "",
      "0 invoke request @1; 0 info request @1; 1 invoke effects @1; 1 ok effects @1 0"},
+
+    {"two sessions", check_sessions, VALID, "",
+     "0 invoke push @1 [0,1]; 1 invoke push @1 [1,2]; 1 ok push @1 1; 0 ok push @1 2; 0 invoke read @1 [0];"
+     "0 ok read @1 [2,[0,1]];" LOG("[1,2],[0,1]")},
+    {"a request nobody heard of may stand or not", check_sessions, VALID, "",
+     "0 invoke push @1 [0,1]; 0 info push @1 [0,1]; 1 invoke push @1 [0,2]; 1 ok push @1 1;"
+     "2 invoke push @1 [0,3]; 2 info push @1 [0,3];" LOG("[0,2],[0,1]")},
+    {"twice", check_sessions, INVALID, "twice", "0 invoke push @1 [0,1]; 0 ok push @1 1;" LOG("[0,1],[0,1]")},
+    {"lost", check_sessions, INVALID, "lost", "0 invoke push @1 [0,1]; 0 ok push @1 1;" LOG("")},
+    {"failed, and done", check_sessions, INVALID, "failed and took effect",
+     "0 invoke push @1 [0,1]; 0 fail push @1 [0,1];" LOG("[0,1]")},
+    {"nobody asked for it", check_sessions, INVALID, "nobody pushed",
+     "0 invoke push @1 [0,1]; 0 ok push @1 1;" LOG("[0,1],[7,7]")},
+    {"another answer to the repetition", check_sessions, INVALID, "its answer says 2",
+     "0 invoke push @1 [0,1]; 0 ok push @1 2; 1 invoke push @1 [1,2]; 1 ok push @1 2;" LOG("[0,1],[1,2]")},
+    {"monotonic writes", check_sessions, INVALID, "had written",
+     "0 invoke push @1 [0,1]; 0 ok push @1 2; 0 invoke push @1 [0,2]; 0 ok push @1 1;" LOG("[0,2],[0,1]")},
+    {"pushed at the same time in one session: any order", check_sessions, VALID, "",
+     "0 invoke push @1 [0,1]; 1 invoke push @1 [0,2]; 0 ok push @1 2; 1 ok push @1 1;" LOG("[0,2],[0,1]")},
+    {"read your writes", check_sessions, INVALID, "had written or read 1",
+     "0 invoke push @1 [0,1]; 0 ok push @1 1; 0 invoke read @1 [0]; 0 ok read @1 [0,null];" LOG("[0,1]")},
+    {"another session's writes may be missed", check_sessions, VALID, "",
+     "0 invoke push @1 [0,1]; 0 ok push @1 1; 0 invoke read @1 [1]; 0 ok read @1 [0,null];" LOG("[0,1]")},
+    {"monotonic reads", check_sessions, INVALID, "had written or read 1",
+     "0 invoke push @1 [0,1]; 1 invoke read @1 [1]; 1 ok read @1 [1,[0,1]]; 1 invoke read @1 [1];"
+     "1 ok read @1 [0,null]; 0 ok push @1 1;" LOG("[0,1]")},
+    {"writes follow reads", check_sessions, INVALID, "had read 2",
+     "0 invoke push @1 [0,1]; 1 invoke read @1 [1]; 1 ok read @1 [2,[0,1]]; 1 invoke push @1 [1,2];"
+     "1 ok push @1 1; 0 ok push @1 2;" LOG("[1,2],[0,1]")},
+    {"read what does not stand there", check_sessions, INVALID, "does not stand there",
+     "0 invoke push @1 [0,1]; 0 ok push @1 1; 0 invoke read @1 [1]; 0 ok read @1 [1,[0,9]];" LOG("[0,1]")},
+    {"no log", check_sessions, UNKNOWN, "never read", "0 invoke push @1 [0,1]; 0 ok push @1 1"},
 };
 
 static void known_histories_have_their_verdict(void **state)
