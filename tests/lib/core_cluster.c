@@ -43,22 +43,27 @@ uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
+uint64_t draw(struct cluster *c, enum stream_of_cluster stream, uint64_t n)
+{
+    uint64_t at = ++c->random[stream];
+    return n == 0 ? 0 : mix(at ^ (c->o.seed << 20) ^ ((uint64_t)stream << 60)) % n;
+}
+
 uint64_t cluster_random(struct cluster *c, uint64_t below)
 {
-    c->random++;
-    return below == 0 ? 0 : mix(c->random ^ (c->o.seed << 20)) % below;
+    return draw(c, STREAM_WORK, below);
 }
 
 bool cluster_chance(struct cluster *c, uint32_t per_thousand)
 {
-    bool drawn = cluster_random(c, 1000) < per_thousand;
+    bool drawn = draw(c, STREAM_NET, 1000) < per_thousand;
     c->chances++;
     return c->o.decide != NULL ? c->o.decide(c->o.watch_data, c->chances, drawn) : drawn;
 }
 
-uint64_t between(struct cluster *c, uint64_t low, uint64_t high)
+uint64_t between(struct cluster *c, enum stream_of_cluster stream, uint64_t low, uint64_t high)
 {
-    return high <= low ? low : low + cluster_random(c, high - low + 1);
+    return high <= low ? low : low + draw(c, stream, high - low + 1);
 }
 
 void *grown(void *array, size_t n, size_t size)
@@ -72,6 +77,29 @@ struct node *node_of(const struct cluster *c, uint32_t id)
 {
     assert(id >= 1 && id <= c->o.nodes);
     return (struct node *)(uintptr_t)&c->nodes[id];
+}
+
+uint64_t local_ms(const struct node *n)
+{
+    uint64_t passed = n->cluster->now_us - n->local_at_us;
+    int64_t more = n->rate_ppm == 0 ? 0 : (int64_t)(passed / 1000) * n->rate_ppm / 1000;
+    return (uint64_t)((int64_t)(n->local_us + passed) + more) / 1000;
+}
+
+void cluster_rate(struct cluster *c, uint32_t id, int32_t ppm)
+{
+    struct node *n = node_of(c, id);
+    n->local_us = local_ms(n) * 1000;
+    n->local_at_us = c->now_us;
+    n->rate_ppm = ppm;
+}
+
+bool lives(struct node *n)
+{
+    if (!n->dead && n->fuse > 0 && --n->fuse == 0) {
+        n->dead = true;
+    }
+    return !n->dead;
 }
 
 struct snapshot_manifest manifest_copy(const struct snapshot_manifest *m)
@@ -145,6 +173,7 @@ struct cluster *cluster_new(const struct cluster_options *options)
         snprintf(n->address, sizeof n->address, "node%u:1", i);
     }
     c->bootstrap = bootstrap_bytes(c);
+    c->proven = 1;
     for (uint32_t i = 1; i <= c->o.voters; i++) {
         struct entry *e = entry_new(ENTRY_CHANGE, (uint32_t)c->bootstrap.size);
         assert(e != NULL);
@@ -161,6 +190,11 @@ void cluster_close(struct cluster *c)
     for (uint32_t i = 1; i <= c->o.nodes; i++) {
         struct node *n = &c->nodes[i];
         core_close(n->core);
+        n->core = NULL;
+        stand_forget(c, n);
+        report_clear(&n->disk.report);
+        free(n->backlog);
+        free(n->outbox);
         disk_shift(&n->disk, n->disk.queued);
         disk_cut(&n->disk, 0);
         free(n->disk.entries);
@@ -177,23 +211,6 @@ void cluster_close(struct cluster *c)
     free(c->leaders);
     free(c->reads);
     free(c);
-}
-
-void cluster_disk_vote(struct cluster *c, uint32_t id, uint64_t term, uint64_t vote)
-{
-    struct disk *d = &node_of(c, id)->disk;
-    d->term = term;
-    d->vote = vote;
-}
-
-void cluster_disk_entry(struct cluster *c, uint32_t id, uint64_t term)
-{
-    struct disk *d = &node_of(c, id)->disk;
-    struct entry *e = entry_new(ENTRY_COMMAND, 8);
-    assert(e != NULL && term <= d->term);
-    memcpy(e->payload, &term, 8);
-    entry_seal(e, d->base + d->n + 1, term);
-    disk_put(d, e);
 }
 
 /* What survives a stop decides where the application begins again. */
@@ -227,8 +244,11 @@ void cluster_start(struct cluster *c, uint32_t id)
     struct node *n = node_of(c, id);
     struct disk *d = &n->disk;
     struct core_io mine = io;
-    assert(n->core == NULL);
+    assert(n->core == NULL && !d->blank);
     n->boot++;
+    n->fuse = 0;
+    n->dead = false;
+    d->broken = d->fails_next = false;
     mine.data = n;
     struct core_config config = {
         .id = id,
@@ -253,7 +273,7 @@ void cluster_start(struct cluster *c, uint32_t id)
     n->fetching = false;
     n->tick_at_us = 0;
     n->seen_leader = false;
-    rv = core_start(n->core, c->now_us / 1000, d->term, d->vote, d->has_snapshot ? &d->snapshot : NULL,
+    rv = core_start(n->core, local_ms(n), d->term, d->vote, d->has_snapshot ? &d->snapshot : NULL,
                     d->base + 1, d->entries, (uint32_t)d->n, n->applied);
     if (rv != 0) {
         fail(c, "node %u did not start: %d", id, rv);
@@ -270,7 +290,7 @@ void cluster_start_all(struct cluster *c)
     }
 }
 
-static void take_down(struct cluster *c, struct node *n, uint32_t survive)
+void take_down(struct cluster *c, struct node *n, uint32_t survive)
 {
     struct raftlog_metrics metrics = {0};
     for (uint32_t i = 0; i < survive; i++) {
@@ -278,6 +298,8 @@ static void take_down(struct cluster *c, struct node *n, uint32_t survive)
     }
     disk_shift(&n->disk, n->disk.queued);
     n->disk.committing = 0;
+    n->disk.fails_next = n->disk.broken = false;
+    report_clear(&n->disk.report);
     core_metrics(n->core, &metrics);
     for (uint32_t i = 0; i < 17; i++) {
         n->guards[i] += metrics.guard[i];
@@ -285,20 +307,29 @@ static void take_down(struct cluster *c, struct node *n, uint32_t survive)
     core_close(n->core);
     n->core = NULL;
     n->boot++;
+    n->fuse = 0;
+    n->dead = false;
+    stand_forget(c, n);
 }
 
-static void app_close(struct cluster *c, struct node *n, bool clean)
+void app_close(struct cluster *c, struct node *n, bool clean)
 {
     if (c->o.app != NULL && c->o.app->close != NULL) {
         c->o.app->close(c->o.app->data, n->id, clean);
     }
 }
 
+void cluster_crash_inside(struct cluster *c, uint32_t id, uint32_t effects)
+{
+    struct node *n = node_of(c, id);
+    n->fuse = n->core != NULL ? effects : 0;
+}
+
 void cluster_crash(struct cluster *c, uint32_t id)
 {
     struct node *n = node_of(c, id);
     if (n->core != NULL) {
-        take_down(c, n, (uint32_t)cluster_random(c, n->disk.queued + 1));
+        take_down(c, n, n->disk.broken ? 0 : (uint32_t)draw(c, STREAM_NODE, n->disk.queued + 1));
         app_close(c, n, false);
     }
 }
@@ -308,6 +339,10 @@ void cluster_stop(struct cluster *c, uint32_t id)
     struct node *n = node_of(c, id);
     struct raftlog_status s = {0};
     if (n->core == NULL) {
+        return;
+    }
+    if (stands(n) || n->disk.broken || n->disk.fails_next || n->disk.frozen) {
+        cluster_crash(c, id); /* it cannot end cleanly, and somebody loses patience */
         return;
     }
     core_status(n->core, &s);
@@ -327,14 +362,12 @@ void cluster_refuse(struct cluster *c, uint32_t id, uint32_t except)
     c->accepts = except;
 }
 
-void cluster_freeze_disk(struct cluster *c, uint32_t id, bool frozen)
-{
-    struct node *n = node_of(c, id);
-    n->disk.frozen = frozen;
-    disk_kick(c, n);
-}
-
 /* ---- clients */
+
+static bool serves(const struct node *n)
+{
+    return n->core != NULL && !stands(n);
+}
 
 int cluster_submit(struct cluster *c, uint32_t id, uint32_t count)
 {
@@ -342,7 +375,7 @@ int cluster_submit(struct cluster *c, uint32_t id, uint32_t count)
     struct entry *entries[64];
     uint64_t first = 0;
     assert(count > 0 && count <= 64);
-    if (n->core == NULL) {
+    if (!serves(n)) {
         return ASSENT_UNREACHABLE;
     }
     for (uint32_t i = 0; i < count; i++) {
@@ -352,7 +385,7 @@ int cluster_submit(struct cluster *c, uint32_t id, uint32_t count)
         memset(entries[i]->payload, 0, entries[i]->size);
         memcpy(entries[i]->payload, &content, 8);
     }
-    int rv = core_submit(n->core, c->now_us / 1000, entries, count, &first);
+    int rv = core_submit(n->core, local_ms(n), entries, count, &first);
     for (uint32_t i = 0; i < count && rv != 0; i++) {
         entry_unref(entries[i]);
     }
@@ -363,7 +396,7 @@ int cluster_submit(struct cluster *c, uint32_t id, uint32_t count)
 int cluster_submit_entry(struct cluster *c, uint32_t id, struct entry *entry, uint64_t *index)
 {
     struct node *n = node_of(c, id);
-    int rv = n->core == NULL ? ASSENT_UNREACHABLE : core_submit(n->core, c->now_us / 1000, &entry, 1, index);
+    int rv = !serves(n) ? ASSENT_UNREACHABLE : core_submit(n->core, local_ms(n), &entry, 1, index);
     if (rv != 0) {
         entry_unref(entry);
     }
@@ -379,12 +412,12 @@ uint64_t cluster_read_next(const struct cluster *c)
 int cluster_read(struct cluster *c, uint32_t id)
 {
     struct node *n = node_of(c, id);
-    if (n->core == NULL || c->reads_n == READS_MAX) {
+    if (!serves(n) || c->reads_n == READS_MAX) {
         return ASSENT_UNREACHABLE;
     }
     uint32_t read_id = c->reads_n++;
     c->reads[read_id] = (struct read_record){n->id, n->boot, c->committed_n, false};
-    int rv = core_read(n->core, c->now_us / 1000, read_id);
+    int rv = core_read(n->core, local_ms(n), read_id);
     after(c, n);
     return rv;
 }
@@ -392,11 +425,11 @@ int cluster_read(struct cluster *c, uint32_t id)
 int cluster_member(struct cluster *c, uint32_t id, enum raftlog_change change, uint64_t target)
 {
     struct node *n = node_of(c, id);
-    if (n->core == NULL) {
+    if (!serves(n)) {
         return ASSENT_UNREACHABLE;
     }
     const char *address = target >= 1 && target <= c->o.nodes ? c->nodes[target].address : NULL;
-    int rv = core_member(n->core, c->now_us / 1000, ++c->members_n, change, target, address);
+    int rv = core_member(n->core, local_ms(n), ++c->members_n, change, target, address);
     after(c, n);
     return rv;
 }

@@ -30,6 +30,8 @@ struct cluster_app {
     void (*role)(void *data, uint32_t node, enum raftlog_role role, uint64_t term, uint64_t leader,
                  bool ready);
     bool (*admit)(void *data, uint32_t node, const struct entry *entry);
+    /* The node begins to install this snapshot: it is not durable yet. */
+    void (*installing)(void *data, uint32_t node, uint64_t index);
     /* `term`: of the leader that confirmed it; `local`: the node itself. */
     void (*read_done)(void *data, uint32_t node, uint64_t read, int status, uint64_t term, bool local);
 };
@@ -46,6 +48,7 @@ struct cluster_options {
     uint32_t snapshot_every; /* applied entries between snapshots of a node; 0: none */
     /* Faults of the network, per thousand messages, while cluster_chaos() is on. */
     uint32_t drop, duplicate, stale;
+    uint32_t corrupt;                /* frames whose bytes are damaged: the connection is closed */
     uint32_t net_us_min, net_us_max; /* delay of a message; stale ones take up to `stale_us_max` */
     uint32_t stale_us_max;
     uint32_t disk_us_min, disk_us_max; /* duration of a group commit */
@@ -77,24 +80,44 @@ void cluster_start(struct cluster *c, uint32_t id);
 void cluster_start_all(struct cluster *c);
 /* Power cut: a random prefix of what is queued to the disk survives, the application's state does not. */
 void cluster_crash(struct cluster *c, uint32_t id);
+/* As a crash, but later and inside a call into the core or the report of a commit: before the so-many-th of
+ * the node's effects from now (a write, a message, an apply, ...); 1: before the next one. */
+void cluster_crash_inside(struct cluster *c, uint32_t id, uint32_t effects);
 /* Clean stop: the queue is written, the application's state is kept. */
 void cluster_stop(struct cluster *c, uint32_t id);
 bool cluster_up(const struct cluster *c, uint32_t id);
+/* Stop and continue the process: its timers are late then, and what was sent to it waits for it. */
+void cluster_pause(struct cluster *c, uint32_t id, bool paused);
+/* Its monotonic clock runs so many millionths faster than time. */
+void cluster_rate(struct cluster *c, uint32_t id, int32_t ppm);
 /* Applies at the next start of the node. */
 void cluster_election_ms(struct cluster *c, uint32_t id, uint32_t election_ms);
 struct core *cluster_core(struct cluster *c, uint32_t id);
 
+/* ---- disks */
+
+/* Freeze or thaw a node's disk: nothing becomes durable meanwhile. */
+void cluster_freeze_disk(struct cluster *c, uint32_t id, bool frozen);
+/* Frozen for so long. */
+void cluster_stall_disk(struct cluster *c, uint32_t id, uint64_t us);
+/* Commits take so many times as long as elsewhere. */
+void cluster_slow_disk(struct cluster *c, uint32_t id, uint32_t times);
+/* The next commit fails.  As in the product nothing is written from then on, and the process ends as soon as
+ * it hears of it; whether the commit is there after a restart is chance. */
+void cluster_fail_disk(struct cluster *c, uint32_t id);
+/* The node, which is down, loses everything for ever.  It must not be started again. */
+void cluster_wipe_disk(struct cluster *c, uint32_t id);
+
 /* ---- network: one-way links, all open at first */
 void cluster_cut(struct cluster *c, uint32_t from, uint32_t to, bool cut);
 void cluster_isolate(struct cluster *c, uint32_t id, bool cut);
+/* A link is so slow that what is sent now and later arrives after this time only. */
+void cluster_clog(struct cluster *c, uint32_t from, uint32_t to, uint64_t us);
 void cluster_heal(struct cluster *c);
 /* Random faults on or off. */
 void cluster_chaos(struct cluster *c, bool on);
 /* Deliver this message now, whatever the network is like. Borrows. */
 void cluster_deliver(struct cluster *c, uint32_t to, const struct message *m);
-/* Freeze or thaw a node's disk: nothing becomes durable meanwhile. */
-void cluster_freeze_disk(struct cluster *c, uint32_t id, bool frozen);
-
 /* The others, but for `except`, do not admit commands of terms that node `id` leads, as if its clock ran
  * ahead; 0: nobody's. */
 void cluster_refuse(struct cluster *c, uint32_t id, uint32_t except);
@@ -108,6 +131,9 @@ bool cluster_run_until(struct cluster *c, bool (*done)(struct cluster *c, void *
 /* Call `fn` after so many microseconds, whatever happens to nodes meanwhile. */
 typedef void (*cluster_call_fn)(void *data, uint64_t arg);
 void cluster_at(struct cluster *c, uint64_t after_us, cluster_call_fn fn, void *data, uint64_t arg);
+/* The same at a node: it waits while the node stands still. */
+void cluster_at_node(struct cluster *c, uint32_t id, uint64_t after_us, cluster_call_fn fn, void *data,
+                     uint64_t arg);
 uint64_t cluster_now_us(const struct cluster *c);
 /* Fail the run, as an oracle does. */
 void cluster_fail(struct cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -145,6 +171,13 @@ uint64_t cluster_messages(const struct cluster *c, enum raft_message_type type);
 uint64_t cluster_ticks(const struct cluster *c, uint32_t id);
 /* Counters of guard n over all nodes. */
 uint64_t cluster_guard(const struct cluster *c, uint32_t n);
+/* Every majority of the voters in force must hold what is committed; fails the run if not. */
+void cluster_check_durable(struct cluster *c);
+struct cluster_faults {
+    uint64_t broken_links, inner_crashes, disk_errors;
+};
+/* Faults that took effect. */
+struct cluster_faults cluster_faults(const struct cluster *c);
 uint64_t cluster_random(struct cluster *c, uint64_t below);
 /* A fault that happens so many times in a thousand.  Everything that goes wrong by chance is drawn here. */
 bool cluster_chance(struct cluster *c, uint32_t per_thousand);

@@ -1,4 +1,8 @@
-/* Simulated disks of core_cluster: what is durable, what waits, what a crash leaves. */
+/* Simulated disks of core_cluster: what is durable, what waits, what a crash leaves.
+ *
+ * As with writer.c whatever is queued while a commit runs forms the next one, a commit is there as a whole or
+ * not at all, and the loop hears of it a little later, perhaps of several at once.  The writer takes what is
+ * queued whenever it is free, so a crash may leave any prefix of the queue. */
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +84,14 @@ void op_perform(struct cluster *c, struct node *n, struct disk_op *op)
             d->has_snapshot = true;
         }
         break;
+    case OP_VOTE:
+        if (op->index < d->term || (op->index == d->term && d->vote != 0 && op->vote != d->vote)) {
+            fail(c, "node %u: vote (%llu, %llu) replaced by (%llu, %llu)", n->id, (unsigned long long)d->term,
+                 (unsigned long long)d->vote, (unsigned long long)op->index, (unsigned long long)op->vote);
+        }
+        d->term = op->index;
+        d->vote = op->vote;
+        break;
     case OP_COMPACT:
         if (!d->has_snapshot || d->snapshot.index < op->index) {
             fail(c, "node %u: compaction to %llu without a snapshot", n->id, (unsigned long long)op->index);
@@ -93,9 +105,10 @@ void op_perform(struct cluster *c, struct node *n, struct disk_op *op)
 void disk_kick(struct cluster *c, struct node *n)
 {
     struct disk *d = &n->disk;
-    if (d->committing == 0 && d->queued > 0 && !d->frozen) {
+    if (d->committing == 0 && d->queued > 0 && !d->frozen && !d->broken) {
+        uint64_t us = between(c, STREAM_DISK, c->o.disk_us_min, c->o.disk_us_max);
         d->committing = d->queued;
-        (void)schedule(c, between(c, c->o.disk_us_min, c->o.disk_us_max), EV_DISK, n);
+        (void)schedule(c, us * (d->slow > 1 ? d->slow : 1), EV_DISK, n);
     }
 }
 
@@ -122,23 +135,135 @@ void disk_shift(struct disk *d, uint32_t done)
     d->queued -= done;
 }
 
+/* ---- the end of a commit */
+
+void report_clear(struct disk_report *r)
+{
+    for (uint32_t i = 0; i < r->recorded_n; i++) {
+        manifest_free(&r->recorded[i]);
+    }
+    manifest_free(&r->installed);
+    memset(r, 0, sizeof *r);
+}
+
+static void report_soon(struct cluster *c, struct node *n)
+{
+    struct disk_report *r = &n->disk.report;
+    if (!r->due) {
+        r->due = true;
+        (void)schedule(c, draw(c, STREAM_DISK, 50), EV_REPORT, n);
+    }
+}
+
+static void report_note(struct disk_report *r, const struct disk_op *op)
+{
+    switch (op->kind) {
+    case OP_APPEND:
+        r->appended = op->index + op->n - 1;
+        r->appended_term = op->entries[op->n - 1]->term;
+        break;
+    case OP_INSTALL:
+        r->appended = 0; /* earlier appends the loop has not heard of are gone */
+        manifest_free(&r->installed);
+        r->installed = manifest_copy(&op->manifest);
+        r->has_installed = true;
+        break;
+    case OP_RECORD:
+        if (r->recorded_n == sizeof r->recorded / sizeof r->recorded[0]) { /* the newest are what matters */
+            manifest_free(&r->recorded[0]);
+            memmove(&r->recorded[0], &r->recorded[1], --r->recorded_n * sizeof r->recorded[0]);
+        }
+        r->recorded[r->recorded_n++] = manifest_copy(&op->manifest);
+        break;
+    case OP_VOTE:
+        r->voted = true;
+        break;
+    case OP_COMPACT:
+        break;
+    }
+}
+
+static bool vote_queued(const struct disk *d)
+{
+    for (uint32_t i = 0; i < d->queued; i++) {
+        if (d->queue[i].kind == OP_VOTE) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The commit is there after a restart, or it is not; nothing behind it is. */
+static void commit_fails(struct cluster *c, struct node *n, uint32_t ops)
+{
+    struct disk *d = &n->disk;
+    bool kept = draw(c, STREAM_DISK, 2) == 0;
+    for (uint32_t i = 0; i < ops && kept; i++) {
+        op_perform(c, n, &d->queue[i]);
+    }
+    disk_shift(d, d->queued);
+    d->fails_next = false;
+    d->broken = true;
+    d->report.failed = true;
+    c->disk_errors++;
+    report_soon(c, n);
+}
+
+void disk_commit_ends(struct cluster *c, struct node *n)
+{
+    struct disk *d = &n->disk;
+    uint32_t done = d->committing;
+    d->committing = 0;
+    if (d->frozen) {
+        return; /* as if it had not begun */
+    }
+    if (d->fails_next) {
+        commit_fails(c, n, done);
+        return;
+    }
+    for (uint32_t i = 0; i < done; i++) {
+        op_perform(c, n, &d->queue[i]);
+        report_note(&d->report, &d->queue[i]);
+    }
+    disk_shift(d, done);
+    d->report.voted = d->report.voted && !vote_queued(d);
+    d->commits++;
+    report_soon(c, n);
+    disk_kick(c, n);
+}
+
+/* ---- what a core wants */
+
 int io_persist_vote(void *data, uint64_t term, uint64_t vote)
 {
     struct node *n = data;
-    struct disk *d = &n->disk;
-    if (term < d->term || (term == d->term && d->vote != 0 && vote != d->vote)) {
-        fail(n->cluster, "node %u: vote (%llu, %llu) replaced by (%llu, %llu)", n->id,
-             (unsigned long long)d->term, (unsigned long long)d->vote, (unsigned long long)term,
-             (unsigned long long)vote);
+    if (!lives(n)) {
+        return 0;
     }
-    d->term = term;
-    d->vote = vote;
+    if (n->disk.broken) {
+        return -1;
+    }
+    struct disk_op *op = disk_queue(n);
+    op->kind = OP_VOTE;
+    op->index = term;
+    op->vote = vote;
+    n->waits = true;
+    disk_kick(n->cluster, n);
     return 0;
+}
+
+/* Does this effect of the core's reach the queue? */
+static bool writes(struct node *n)
+{
+    return lives(n) && !n->disk.broken;
 }
 
 void io_append(void *data, uint64_t first, struct entry *const *entries, uint32_t count)
 {
     struct node *n = data;
+    if (!writes(n)) {
+        return;
+    }
     struct disk_op *op = disk_queue(n);
     op->kind = OP_APPEND;
     op->index = first;
@@ -157,15 +282,25 @@ void io_append(void *data, uint64_t first, struct entry *const *entries, uint32_
 void io_install(void *data, const struct snapshot_manifest *manifest)
 {
     struct node *n = data;
+    if (!writes(n)) {
+        return;
+    }
     struct disk_op *op = disk_queue(n);
     op->kind = OP_INSTALL;
     op->manifest = manifest_copy(manifest);
     disk_kick(n->cluster, n);
+    const struct cluster_app *app = n->cluster->o.app;
+    if (app != NULL && app->installing != NULL) {
+        app->installing(app->data, n->id, manifest->index);
+    }
 }
 
 void io_compact(void *data, uint64_t index)
 {
     struct node *n = data;
+    if (!writes(n)) {
+        return;
+    }
     struct disk_op *op = disk_queue(n);
     op->kind = OP_COMPACT;
     op->index = index;
@@ -182,14 +317,72 @@ bool io_newest_snapshot(void *data, struct snapshot_manifest *out)
 void io_stage(void *data, uint64_t from, const struct snapshot_manifest *manifest)
 {
     struct node *n = data;
-    if (n->fetching && n->fetch.index == manifest->index && n->fetch.term == manifest->term) {
+    if (!lives(n) || (n->fetching && n->fetch.index == manifest->index && n->fetch.term == manifest->term)) {
         return;
     }
     manifest_free(&n->fetch);
     n->fetching = true;
     n->fetch = manifest_copy(manifest);
     struct event *e =
-        schedule(n->cluster, cluster_random(n->cluster, n->cluster->o.fetch_us_max + 1), EV_FETCHED, n);
+        schedule(n->cluster, draw(n->cluster, STREAM_NODE, n->cluster->o.fetch_us_max + 1), EV_FETCHED, n);
     e->manifest = manifest_copy(manifest);
-    e->manifest.chunk_size = from; /* the source */
+    e->from = (uint32_t)from;
+}
+
+/* ---- from outside */
+
+void cluster_freeze_disk(struct cluster *c, uint32_t id, bool frozen)
+{
+    struct node *n = node_of(c, id);
+    n->disk.frozen = frozen;
+    disk_kick(c, n);
+}
+
+void cluster_stall_disk(struct cluster *c, uint32_t id, uint64_t us)
+{
+    struct node *n = node_of(c, id);
+    n->disk.frozen = true;
+    (void)schedule(c, us, EV_THAW, n);
+}
+
+void cluster_slow_disk(struct cluster *c, uint32_t id, uint32_t times)
+{
+    node_of(c, id)->disk.slow = times;
+}
+
+void cluster_fail_disk(struct cluster *c, uint32_t id)
+{
+    struct node *n = node_of(c, id);
+    n->disk.fails_next = n->core != NULL;
+}
+
+void cluster_wipe_disk(struct cluster *c, uint32_t id)
+{
+    struct node *n = node_of(c, id);
+    struct disk *d = &n->disk;
+    assert(n->core == NULL);
+    disk_cut(d, 0);
+    manifest_free(&d->snapshot);
+    *d = (struct disk){.entries = d->entries,
+                       .capacity = d->capacity,
+                       .queue = d->queue,
+                       .queue_capacity = d->queue_capacity,
+                       .blank = true};
+}
+
+void cluster_disk_vote(struct cluster *c, uint32_t id, uint64_t term, uint64_t vote)
+{
+    struct disk *d = &node_of(c, id)->disk;
+    d->term = term;
+    d->vote = vote;
+}
+
+void cluster_disk_entry(struct cluster *c, uint32_t id, uint64_t term)
+{
+    struct disk *d = &node_of(c, id)->disk;
+    struct entry *e = entry_new(ENTRY_COMMAND, 8);
+    assert(e != NULL && term <= d->term);
+    memcpy(e->payload, &term, 8);
+    entry_seal(e, d->base + d->n + 1, term);
+    disk_put(d, e);
 }

@@ -1,5 +1,7 @@
 /* Virtual time of core_cluster: the heap of events, and what each does. */
 #include <assert.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "core_cluster_private.h"
 
@@ -48,13 +50,25 @@ static struct event next_event(struct cluster *c)
     return first;
 }
 
-void cluster_at(struct cluster *c, uint64_t after_us, cluster_call_fn fn, void *data, uint64_t arg)
+static void call_later(struct cluster *c, uint32_t id, uint64_t after_us, cluster_call_fn fn, void *data,
+                       uint64_t arg)
 {
-    struct node nobody = {.id = 0};
+    struct node nobody = {.id = id};
     struct event *e = schedule(c, after_us, EV_CALL, &nobody);
     e->call = fn;
     e->data = data;
     e->arg = arg;
+}
+
+void cluster_at(struct cluster *c, uint64_t after_us, cluster_call_fn fn, void *data, uint64_t arg)
+{
+    call_later(c, 0, after_us, fn, data, arg);
+}
+
+void cluster_at_node(struct cluster *c, uint32_t id, uint64_t after_us, cluster_call_fn fn, void *data,
+                     uint64_t arg)
+{
+    call_later(c, id, after_us, fn, data, arg);
 }
 
 uint64_t cluster_now_us(const struct cluster *c)
@@ -69,122 +83,139 @@ uint64_t cluster_trace(const struct cluster *c)
 
 void event_free(struct event *e)
 {
-    if (e->message != NULL) {
-        message_free(e->message);
-    }
+    free(e->bytes);
+    e->bytes = NULL;
     manifest_free(&e->manifest);
 }
 
-static void on_disk(struct cluster *c, struct node *n)
+/* The loop hears of commits: installed, recorded, appended, as disk.h says.  It may die between any two. */
+static void on_report(struct cluster *c, struct node *n)
 {
-    struct disk *d = &n->disk;
-    uint32_t done = d->committing;
-    uint64_t appended = 0, appended_term = 0;
-    d->committing = 0;
-    if (d->frozen) {
-        return; /* as if it had not begun */
+    struct disk_report r = n->disk.report;
+    if (r.voted || r.failed) {
+        n->disk.report.voted = false;
+    } else if (n->waits) {
+        n->disk.report.due = false; /* the loop stands still; the next commit's report says this too */
+        return;
     }
-    for (uint32_t i = 0; i < done; i++) {
-        struct disk_op *op = &d->queue[i];
-        op_perform(c, n, op);
-        if (op->kind == OP_APPEND) {
-            appended = op->index + op->n - 1;
-            appended_term = op->entries[op->n - 1]->term;
-        }
-        if (op->kind == OP_INSTALL) {
-            struct event *e = schedule(c, between(c, 100, 100000), EV_INSTALLED, n);
-            e->manifest = manifest_copy(&op->manifest);
-        }
+    memset(&n->disk.report, 0, sizeof n->disk.report);
+    if (r.failed) { /* the process ends: what a core waits for never comes */
+        report_clear(&r);
+        take_down(c, n, 0);
+        app_close(c, n, false);
+        return;
     }
-    /* Reports follow the commit, appends first: the queue may grow meanwhile. */
-    struct snapshot_manifest recorded[8];
-    uint32_t recorded_n = 0;
-    for (uint32_t i = 0; i < done && recorded_n < 8; i++) {
-        if (d->queue[i].kind == OP_RECORD) {
-            recorded[recorded_n++] = manifest_copy(&d->queue[i].manifest);
-        }
+    if (r.voted) {
+        stand_voted(c, n);
     }
-    disk_shift(d, done);
-    if (appended != 0) {
-        (void)core_appended(n->core, c->now_us / 1000, appended, appended_term);
+    if (r.has_installed && lives(n)) {
+        struct event *e = schedule(c, between(c, STREAM_NODE, 100, 100000), EV_INSTALLED, n);
+        e->manifest = manifest_copy(&r.installed);
     }
-    for (uint32_t i = 0; i < recorded_n; i++) {
-        (void)core_snapshot_taken(n->core, c->now_us / 1000, &recorded[i]);
-        manifest_free(&recorded[i]);
+    for (uint32_t i = 0; i < r.recorded_n && lives(n); i++) {
+        (void)core_snapshot_taken(n->core, local_ms(n), &r.recorded[i]);
     }
-    disk_kick(c, n);
+    if (r.appended != 0 && lives(n)) {
+        (void)core_appended(n->core, local_ms(n), r.appended, r.appended_term);
+    }
+    report_clear(&r);
 }
 
 static void on_dumped(struct cluster *c, struct node *n, const struct snapshot_manifest *m)
 {
+    if (!lives(n) || n->disk.broken) {
+        return;
+    }
     struct disk_op *op = disk_queue(n);
     op->kind = OP_RECORD;
     op->manifest = manifest_copy(m);
     disk_kick(c, n);
 }
 
-static void on_fetched(struct cluster *c, struct node *n, const struct snapshot_manifest *m)
+static void on_fetched(struct cluster *c, struct node *n, uint32_t from, const struct snapshot_manifest *m)
 {
-    uint32_t from = (uint32_t)m->chunk_size;
     const struct node *source = node_of(c, from);
     if (!n->fetching || n->fetch.index != m->index || n->fetch.term != m->term) {
         return;
     }
     n->fetching = false;
-    if (source->core == NULL || source->cut[n->id] || n->cut[from]) {
+    if (source->core == NULL || stands(source) || source->links[n->id].cut || n->links[from].cut ||
+        !lives(n)) {
         return; /* broken off; the next offer goes on */
     }
     if (source->disk.has_snapshot && source->disk.snapshot.index == m->index) {
         if (c->o.app != NULL && c->o.app->fetched != NULL) {
             c->o.app->fetched(c->o.app->data, n->id, from, m->index);
         }
-        (void)core_staged(n->core, c->now_us / 1000, m->index, m->term);
+        if (lives(n)) {
+            (void)core_staged(n->core, local_ms(n), m->index, m->term);
+        }
     } else {
-        (void)core_unstaged(n->core, c->now_us / 1000, m->index, m->term);
+        (void)core_unstaged(n->core, local_ms(n), m->index, m->term);
     }
 }
 
 static void on_installed(struct cluster *c, struct node *n, const struct snapshot_manifest *m)
 {
+    if (!lives(n)) {
+        return;
+    }
     n->applied = m->index;
     n->hash = m->digest;
     if (c->o.app != NULL && c->o.app->restore != NULL) {
         c->o.app->restore(c->o.app->data, n->id, m->index);
     }
-    (void)core_installed(n->core, c->now_us / 1000, m);
+    if (lives(n)) {
+        (void)core_installed(n->core, local_ms(n), m);
+    }
 }
 
-static void happen(struct cluster *c, struct event *e)
+static void on_tick(struct node *n, const struct event *e)
 {
-    c->trace = mix(c->trace ^ e->at_us ^ ((uint64_t)e->kind << 56) ^ ((uint64_t)e->node << 48));
-    say_event(c, e);
-    if (e->kind == EV_CALL) {
-        e->call(e->data, e->arg);
+    if (n->tick_at_us != e->at_us) {
         return;
     }
-    struct node *n = node_of(c, e->node);
-    uint64_t now_ms = c->now_us / 1000;
-    if (n->core == NULL || (e->kind != EV_MESSAGE && e->boot != n->boot)) {
-        return;
+    n->tick_at_us = 0;
+    n->ticks++;
+    (void)core_tick(n->core, local_ms(n));
+}
+
+/* Does it have to wait until the node goes on?  Disk and thaw go on without the loop. */
+static bool waits(const struct node *n, enum event_kind kind)
+{
+    switch (kind) {
+    case EV_TICK:
+    case EV_THAW:
+        return false;
+    case EV_DISK:
+    case EV_REPORT:
+        return n->paused;
+    default:
+        return stands(n);
     }
+}
+
+static void happen_at(struct cluster *c, struct node *n, struct event *e)
+{
     switch (e->kind) {
     case EV_TICK:
-        if (n->tick_at_us != e->at_us) {
+        if (stands(n)) {
+            n->tick_at_us = 0; /* fires late, when it goes on */
             return;
         }
-        n->tick_at_us = 0;
-        n->ticks++;
-        (void)core_tick(n->core, now_ms);
+        on_tick(n, e);
         break;
-    case EV_MESSAGE:
-        say_message(c, n->id, e->message);
-        (void)core_receive(n->core, now_ms, e->message, node_of(c, (uint32_t)e->message->from)->address);
+    case EV_FRAME:
+        link_deliver(c, n, e);
         break;
     case EV_DISK:
-        on_disk(c, n);
+        disk_commit_ends(c, n);
+        return;
+    case EV_REPORT:
+        on_report(c, n);
         break;
     case EV_FETCHED:
-        on_fetched(c, n, &e->manifest);
+        on_fetched(c, n, e->from, &e->manifest);
         break;
     case EV_INSTALLED:
         on_installed(c, n, &e->manifest);
@@ -193,9 +224,34 @@ static void happen(struct cluster *c, struct event *e)
         on_dumped(c, n, &e->manifest);
         break;
     case EV_CALL:
-        break; /* above */
+    case EV_THAW:
+        return; /* not here */
     }
     after(c, n);
+}
+
+/* True: the node has kept the event. */
+static bool happen(struct cluster *c, struct event *e)
+{
+    c->trace = mix(c->trace ^ e->at_us ^ ((uint64_t)e->kind << 56) ^ ((uint64_t)e->node << 48) ^
+                   ((uint64_t)e->size << 32));
+    struct node *n = e->node != 0 ? node_of(c, e->node) : NULL;
+    say_event(c, e);
+    bool runs = n != NULL && n->core != NULL;
+    if (e->kind == EV_THAW) {
+        cluster_freeze_disk(c, e->node, false);
+        return false;
+    }
+    if (runs && waits(n, e->kind) && (e->kind == EV_CALL || e->kind == EV_FRAME || e->boot == n->boot)) {
+        stand_defer(n, e);
+        return true;
+    }
+    if (e->kind == EV_CALL) {
+        e->call(e->data, e->arg);
+    } else if (runs && (e->kind == EV_FRAME || e->boot == n->boot)) {
+        happen_at(c, n, e);
+    }
+    return false;
 }
 
 uint64_t cluster_now_ms(const struct cluster *c)
@@ -210,8 +266,9 @@ static bool run_one(struct cluster *c, uint64_t until_us)
     }
     struct event e = next_event(c);
     c->now_us = e.at_us;
-    happen(c, &e);
-    event_free(&e);
+    if (!happen(c, &e)) {
+        event_free(&e);
+    }
     return true;
 }
 

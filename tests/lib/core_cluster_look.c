@@ -41,7 +41,7 @@ void cluster_print(const struct cluster *c)
         struct raftlog_status s = cluster_status(c, i);
         fprintf(stderr,
                 "node %u %s%s term %llu leader %llu log %llu..%llu stored %llu commit %llu applied %llu "
-                "snapshot %llu conf %llu%s; disk term %llu vote %llu %llu..%llu queued %u%s\n",
+                "snapshot %llu conf %llu%s; disk term %llu vote %llu %llu..%llu queued %u%s%s%s\n",
                 i, roles[s.role], s.ready ? " ready" : "", (unsigned long long)s.term,
                 (unsigned long long)s.leader, (unsigned long long)s.first_index,
                 (unsigned long long)s.last_index, (unsigned long long)s.stored_index,
@@ -50,7 +50,7 @@ void cluster_print(const struct cluster *c)
                 s.installing ? " installing" : "", (unsigned long long)n->disk.term,
                 (unsigned long long)n->disk.vote, (unsigned long long)n->disk.base + 1,
                 (unsigned long long)(n->disk.base + n->disk.n), n->disk.queued,
-                n->disk.frozen ? " frozen" : "");
+                n->disk.frozen ? " frozen" : "", n->paused ? " paused" : "", n->waits ? " waits" : "");
         const struct raft_configuration *conf = n->core != NULL ? core_configuration(n->core) : NULL;
         for (unsigned j = 0; conf != NULL && j < conf->n; j++) {
             fprintf(stderr, "    server %llu %s match %llu\n", conf->servers[j].id,
@@ -122,4 +122,9 @@ uint64_t cluster_guard(const struct cluster *c, uint32_t n)
         count += c->nodes[i].guards[n] + m.guard[n];
     }
     return count;
+}
+
+struct cluster_faults cluster_faults(const struct cluster *c)
+{
+    return (struct cluster_faults){c->broken_links, c->inner_crashes, c->disk_errors};
 }

@@ -4,6 +4,7 @@
  *   core_cluster_events.c  virtual time: the heap of events, and what each does
  *   core_cluster_disk.c    simulated disks
  *   core_cluster_net.c     simulated links
+ *   core_cluster_stand.c   nodes that stand still: paused, or waiting for their vote to be durable
  *   core_cluster_watch.c   the application of hashes, and the oracles
  *   core_cluster_look.c    what tests look at
  *   core_cluster_say.c     events in words */
@@ -14,12 +15,25 @@
 
 #define READS_MAX 65536
 
+/* Streams of numbers, so that one consumer's changes shift no other's. */
+enum stream_of_cluster { STREAM_WORK, STREAM_NET, STREAM_DISK, STREAM_NODE, CLUSTER_STREAM_NR };
+
 struct disk_op {
-    enum { OP_APPEND, OP_INSTALL, OP_RECORD, OP_COMPACT } kind;
-    uint64_t index; /* first index; COMPACT: through */
+    enum { OP_APPEND, OP_INSTALL, OP_RECORD, OP_COMPACT, OP_VOTE } kind;
+    uint64_t index; /* first index; COMPACT: through; VOTE: term */
+    uint64_t vote;
     struct entry **entries;
     uint32_t n;
     struct snapshot_manifest manifest;
+};
+
+/* What the disk has to say to the loop, which may not listen for a while. */
+struct disk_report {
+    bool due, failed, voted;
+    uint64_t appended, appended_term; /* 0: none */
+    struct snapshot_manifest installed, recorded[8];
+    bool has_installed;
+    uint32_t recorded_n;
 };
 
 struct disk {
@@ -29,12 +43,32 @@ struct disk {
     uint64_t base; /* entries base+1 .. base+n */
     struct entry **entries;
     uint64_t n, capacity;
-    struct disk_op *queue;
+    struct disk_op *queue; /* not durable yet, in order */
     uint32_t queued, queue_capacity;
     uint32_t committing; /* ops of the commit under way */
     bool frozen;
+    uint32_t slow;    /* times slower than others; 0: as others */
+    bool fails_next;  /* the next commit ends with an error */
+    bool broken;      /* one has: nothing more is written */
+    bool blank;       /* wiped: no copy of anything, for ever */
+    uint32_t commits; /* ended */
+    struct disk_report report;
 };
 
+/* A frame that waits for the vote it depends on. */
+struct letter {
+    uint32_t to, size;
+    uint8_t *bytes;
+};
+
+struct link {
+    bool cut;               /* what is sent is lost */
+    uint32_t connection;    /* grows when it breaks: what was under way is lost */
+    uint64_t down_until_us; /* it is being made again */
+    uint64_t clog_until_us; /* what is sent arrives later */
+};
+
+struct event;
 struct node {
     struct cluster *cluster;
     uint32_t id;
@@ -43,6 +77,9 @@ struct node {
     uint32_t boot;
     uint32_t election_ms;
     struct disk disk;
+    /* Its own monotonic clock. */
+    int32_t rate_ppm;
+    uint64_t local_us, local_at_us; /* what it said, and when */
     /* The application: a hash chain over what was applied. */
     uint64_t applied, hash;
     bool clean;
@@ -56,16 +93,40 @@ struct node {
     uint64_t seen_configuration;
     uint32_t seen_voters; /* bit i: node i votes */
     uint64_t guards[17];
-    bool cut[CLUSTER_NODES_MAX + 1]; /* cut[to]: what we send there is lost */
+    struct link links[CLUSTER_NODES_MAX + 1]; /* links[to] */
+    /* Standing still. */
+    bool paused; /* the whole process */
+    bool waits;  /* its loop, until the vote is durable */
+    struct event *backlog;
+    uint32_t backlog_n, backlog_capacity;
+    struct letter *outbox;
+    uint32_t outbox_n, outbox_capacity;
+    /* Dying inside a call. */
+    uint32_t fuse; /* effects until then; 0: none */
+    bool dead;     /* no effect of it happens any more; it is taken down when the call returns */
 };
 
-enum event_kind { EV_TICK, EV_MESSAGE, EV_DISK, EV_FETCHED, EV_INSTALLED, EV_DUMPED, EV_CALL };
+enum event_kind {
+    EV_TICK,
+    EV_FRAME,
+    EV_DISK,
+    EV_FETCHED,
+    EV_INSTALLED,
+    EV_DUMPED,
+    EV_CALL,
+    EV_REPORT,
+    EV_THAW,
+};
 
 struct event {
     uint64_t at_us, seq;
     enum event_kind kind;
     uint32_t node, boot;
-    struct message *message;
+    uint32_t from; /* FRAME, FETCHED */
+    /* FRAME */
+    uint32_t size, connection;
+    bool damaged;
+    uint8_t *bytes;
     struct snapshot_manifest manifest;
     cluster_call_fn call; /* of CALL */
     void *data;
@@ -86,13 +147,14 @@ struct read_record {
 struct cluster {
     struct cluster_options o;
     struct node nodes[CLUSTER_NODES_MAX + 1];
-    uint64_t now_us, seq, random;
+    uint64_t now_us, seq, random[CLUSTER_STREAM_NR];
     bool chaos;
     uint32_t refused, accepts; /* commands of whose terms are not admitted, except by whom */
     struct event *heap;
     uint32_t heap_n, heap_capacity;
     struct committed *committed; /* by index */
     uint64_t committed_n, committed_capacity;
+    uint64_t proven;   /* every index up to it was on a majority of disks when it was committed */
     uint32_t *leaders; /* by term */
     uint64_t leaders_capacity;
     struct read_record *reads;
@@ -100,6 +162,7 @@ struct cluster {
     uint32_t members_n, members_done;
     int member_status;
     uint64_t messages[16];
+    uint64_t broken_links, inner_crashes, disk_errors; /* that happened */
     struct assent_bytes bootstrap;
     uint64_t trace;
     uint64_t chances; /* drawn by cluster_chance() */
@@ -111,11 +174,20 @@ struct cluster {
 
 void fail(struct cluster *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 uint64_t mix(uint64_t x);
-uint64_t between(struct cluster *c, uint64_t low, uint64_t high);
+/* A number below `n` of this stream. */
+uint64_t draw(struct cluster *c, enum stream_of_cluster stream, uint64_t n);
+uint64_t between(struct cluster *c, enum stream_of_cluster stream, uint64_t low, uint64_t high);
 void *grown(void *array, size_t n, size_t size);
 struct node *node_of(const struct cluster *c, uint32_t id);
 struct snapshot_manifest manifest_copy(const struct snapshot_manifest *m);
 void manifest_free(struct snapshot_manifest *m);
+/* What the node's monotonic clock says. */
+uint64_t local_ms(const struct node *n);
+/* Does the next effect of this node happen?  Asked once before each of them. */
+bool lives(struct node *n);
+/* Take it down with the process: `survive` more ops of its queue are durable. */
+void take_down(struct cluster *c, struct node *n, uint32_t survive);
+void app_close(struct cluster *c, struct node *n, bool clean);
 
 /* ---- core_cluster_events.c */
 
@@ -151,10 +223,28 @@ void io_compact(void *data, uint64_t index);
 bool io_newest_snapshot(void *data, struct snapshot_manifest *out);
 void io_stage(void *data, uint64_t from, const struct snapshot_manifest *manifest);
 
+/* A commit ends. */
+void disk_commit_ends(struct cluster *c, struct node *n);
+void report_clear(struct disk_report *r);
+
 /* ---- core_cluster_net.c */
 
-void message_free(struct message *m);
 void io_send(void *data, uint64_t to, const char *address, const struct message *message);
+/* Send the frame as the network is.  Takes `bytes`. */
+void link_send(struct node *n, uint32_t to, uint8_t *bytes, uint32_t size);
+/* A frame arrives. */
+void link_deliver(struct cluster *c, struct node *n, struct event *e);
+
+/* ---- core_cluster_stand.c */
+
+/* Does the node's loop stand still?  Then what happens to it happens later. */
+bool stands(const struct node *n);
+/* Keep the event (taken) until the node goes on. */
+void stand_defer(struct node *n, const struct event *e);
+/* The vote is durable: what depends on it leaves, and the loop goes on. */
+void stand_voted(struct cluster *c, struct node *n);
+/* The process is gone, and what waited for it. */
+void stand_forget(struct cluster *c, struct node *n);
 
 /* ---- core_cluster_watch.c */
 
@@ -165,7 +255,9 @@ void io_role(void *data, enum raftlog_role role, uint64_t term, uint64_t leader,
 void io_read_done(void *data, uint64_t read_id, int status, uint64_t index, uint64_t term, bool local);
 void io_member_done(void *data, uint64_t member_id, int status, const char *detail);
 void io_event(void *data, int level, const char *event, const char *details);
-/* After every call into a core: oracles, a snapshot if one is due, the next tick. */
+/* What a message says of term, vote and log must be durable where it comes from. */
+void watch_leaving(struct cluster *c, struct node *n, uint32_t to, const struct message *m);
+/* After every call into a core: oracles, a snapshot if one is due, the next tick; or its end. */
 void after(struct cluster *c, struct node *n);
 
 #endif /* TESTS_CORE_CLUSTER_PRIVATE_H */

@@ -81,7 +81,7 @@ void say_event(struct cluster *c, const struct event *e)
     static const char *const kinds[] = {
         [EV_TICK] = "a timer fires",           [EV_DISK] = "a commit of the disk ends",
         [EV_FETCHED] = "a snapshot is here",   [EV_INSTALLED] = "a snapshot is installed",
-        [EV_DUMPED] = "an own snapshot ended",
+        [EV_DUMPED] = "an own snapshot ended", [EV_REPORT] = "its loop hears of the disk",
     };
     if (e->kind < sizeof kinds / sizeof kinds[0] && kinds[e->kind] != NULL) {
         cluster_say(c, "node %u: %s", e->node, kinds[e->kind]);

@@ -6,6 +6,9 @@
 
 #include "core_cluster_private.h"
 
+/* Who led a term: id and boot in one number. */
+#define LEADER_BOOTS 1000000u
+
 static void check_committed(struct cluster *c, struct node *n, const struct entry *e)
 {
     if (e->index >= c->committed_capacity) {
@@ -31,6 +34,9 @@ static void check_committed(struct cluster *c, struct node *n, const struct entr
 void io_apply(void *data, struct entry *const *entries, uint32_t count)
 {
     struct node *n = data;
+    if (!lives(n)) {
+        return;
+    }
     for (uint32_t i = 0; i < count; i++) {
         const struct entry *e = entries[i];
         if (e->index != n->applied + 1) {
@@ -52,11 +58,14 @@ bool io_admit(void *data, const struct entry *entry)
 {
     const struct node *n = data;
     const struct cluster *c = n->cluster;
+    if (n->dead) {
+        return false;
+    }
     if (c->o.app != NULL && c->o.app->admit != NULL && !c->o.app->admit(c->o.app->data, n->id, entry)) {
         return false;
     }
     return c->refused == 0 || c->refused == n->id || c->accepts == n->id ||
-           entry->term >= c->leaders_capacity || c->leaders[entry->term] / 1000 != c->refused;
+           entry->term >= c->leaders_capacity || c->leaders[entry->term] / LEADER_BOOTS != c->refused;
 }
 
 void io_servers(void *data, const struct raft_configuration *configuration)
@@ -73,17 +82,23 @@ static void check_leader(struct cluster *c, struct node *n, uint64_t term)
         memset(c->leaders + c->leaders_capacity, 0, (capacity - c->leaders_capacity) * sizeof *c->leaders);
         c->leaders_capacity = capacity;
     }
-    if (c->leaders[term] != 0 && (c->leaders[term] != n->id * 1000 + n->boot)) {
-        fail(c, "nodes %u and %u both led term %llu", c->leaders[term] / 1000, n->id,
+    if (c->leaders[term] != 0 && (c->leaders[term] != n->id * LEADER_BOOTS + n->boot)) {
+        fail(c, "nodes %u and %u both led term %llu", c->leaders[term] / LEADER_BOOTS, n->id,
              (unsigned long long)term);
     }
-    c->leaders[term] = n->id * 1000 + n->boot;
+    c->leaders[term] = n->id * LEADER_BOOTS + n->boot;
 }
 
 void io_role(void *data, enum raftlog_role role, uint64_t term, uint64_t leader, bool ready)
 {
     struct node *n = data;
     const struct cluster_app *app = n->cluster->o.app;
+    if (role == RAFTLOG_STOPPED && n->disk.broken) {
+        n->dead = true; /* as the product: it hears that its vote could not be written, and ends */
+    }
+    if (!lives(n)) {
+        return;
+    }
     if (role == RAFTLOG_LEADER) {
         check_leader(n->cluster, n, term);
     }
@@ -100,6 +115,9 @@ void io_read_done(void *data, uint64_t read_id, int status, uint64_t index, uint
     struct node *n = data;
     struct cluster *c = n->cluster;
     struct read_record *r = &c->reads[read_id];
+    if (!lives(n)) {
+        return;
+    }
     if (read_id >= c->reads_n || r->done || r->node != n->id || r->boot != n->boot) {
         fail(c, "node %u ended a read twice or one of another", n->id);
         return;
@@ -123,6 +141,9 @@ void io_member_done(void *data, uint64_t member_id, int status, const char *deta
     struct node *n = data;
     (void)member_id;
     (void)detail;
+    if (!lives(n)) {
+        return;
+    }
     n->cluster->members_done++;
     n->cluster->member_status = status;
 }
@@ -147,29 +168,125 @@ static uint32_t voters_of(const struct node *n)
     return voters;
 }
 
+static bool holds(const struct disk *d, uint64_t index, uint64_t term)
+{
+    const struct entry *e = disk_entry(d, index);
+    return (e != NULL && e->term == term) || (d->has_snapshot && d->snapshot.index >= index);
+}
+
 static bool majority_holds(struct cluster *c, uint32_t voters, uint64_t index, uint64_t term)
 {
     uint32_t n = 0, holders = 0;
     for (uint32_t id = 1; id <= c->o.nodes; id++) {
-        const struct disk *d = &c->nodes[id].disk;
-        const struct entry *e = disk_entry(d, index);
         if ((voters & 1U << id) != 0) {
             n++;
-            holders += (e != NULL && e->term == term) || (d->has_snapshot && d->snapshot.index >= index);
+            holders += holds(&c->nodes[id].disk, index, term);
         }
     }
     return 2 * holders > n;
 }
 
-/* A leader may count an entry committed only when a majority of voters has it on disk.  One call may commit
- * and then begin the next change, so the voters before the call will do. */
+/* An index may count as committed, at whatever node, only when a majority of voters had it on disk: asked the
+ * first time anybody counts it.  One call may commit and then begin the next change, so the voters before the
+ * call will do. */
 static void check_commit(struct cluster *c, struct node *n, const struct raftlog_status *s)
 {
     uint64_t term = core_term_at(n->core, s->commit_index);
+    if (s->commit_index <= c->proven || s->installing || term == 0) {
+        return;
+    }
     if (!majority_holds(c, voters_of(n), s->commit_index, term) &&
         !majority_holds(c, n->seen_voters, s->commit_index, term)) {
-        fail(c, "node %u committed %llu (term %llu) without a majority of disks", n->id,
+        fail(c, "node %u counts %llu (term %llu) as committed without a majority of disks", n->id,
              (unsigned long long)s->commit_index, (unsigned long long)term);
+    }
+    c->proven = s->commit_index;
+}
+
+/* The newest committed entry stands for those before it.  Who has lost his disk for ever does not vote. */
+void cluster_check_durable(struct cluster *c)
+{
+    uint32_t leader = cluster_leader(c), voters = 0, n = 0, without = 0;
+    uint64_t index = c->committed_n;
+    if (leader == 0 || index == 0 || c->nodes[leader].disk.blank) {
+        return;
+    }
+    voters = voters_of(&c->nodes[leader]);
+    for (uint32_t id = 1; id <= c->o.nodes; id++) {
+        const struct disk *d = &c->nodes[id].disk;
+        if ((voters & 1U << id) != 0) {
+            n++;
+            without += !d->blank && !holds(d, index, c->committed[index].term);
+        }
+    }
+    if (2 * without > n && c->nodes[leader].applied >= index) {
+        fail(c, "entry %llu (term %llu) was applied, but %u of %u voters do not have it on disk",
+             (unsigned long long)index, (unsigned long long)c->committed[index].term, without, n);
+    }
+}
+
+/* ---- what leaves a node */
+
+static bool leaves_durable(const struct disk *d, uint64_t term, uint64_t vote)
+{
+    return d->term > term || (d->term == term && (vote == 0 || d->vote == vote));
+}
+
+static void check_term(struct node *n, const char *what, uint64_t term, uint64_t vote)
+{
+    const struct disk *d = &n->disk;
+    if (!leaves_durable(d, term, vote)) {
+        fail(n->cluster, "node %u sends %s of term %llu, vote %llu; on its disk are (%llu, %llu)", n->id,
+             what, (unsigned long long)term, (unsigned long long)vote, (unsigned long long)d->term,
+             (unsigned long long)d->vote);
+    }
+}
+
+static void check_acknowledged(struct node *n, const struct raft_append_entries_result *r)
+{
+    const struct disk *d = &n->disk;
+    uint64_t last = r->last_log_index;
+    if (r->rejected != 0 || last == 0) {
+        return;
+    }
+    uint64_t term = core_term_at(n->core, last);
+    if (term != 0 ? !holds(d, last, term) : d->base + d->n < last) {
+        fail(n->cluster, "node %u acknowledges %llu, its disk ends at %llu", n->id, (unsigned long long)last,
+             (unsigned long long)(d->base + d->n));
+    }
+}
+
+void watch_leaving(struct cluster *c, struct node *n, uint32_t to, const struct message *m)
+{
+    const struct raft_message *r = &m->raft.raft;
+    if (m->type != MESSAGE_RAFT || c->failed) {
+        return;
+    }
+    switch (r->type) {
+    case RAFT_APPEND_ENTRIES:
+        check_term(n, "entries", r->append_entries.term, 0);
+        break;
+    case RAFT_APPEND_ENTRIES_RESULT:
+        check_term(n, "an acknowledgement", r->append_entries_result.term, 0);
+        check_acknowledged(n, &r->append_entries_result);
+        break;
+    case RAFT_REQUEST_VOTE:
+        if (!r->request_vote.pre_vote) {
+            check_term(n, "a request for votes", r->request_vote.term, n->id);
+        }
+        break;
+    case RAFT_REQUEST_VOTE_RESULT:
+        if (!r->request_vote_result.pre_vote) {
+            check_term(n, "a vote", r->request_vote_result.term,
+                       r->request_vote_result.vote_granted ? to : 0);
+        }
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        check_term(n, "a snapshot", r->install_snapshot.term, 0);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        check_term(n, "a transfer", r->timeout_now.term, 0);
+        break;
     }
 }
 
@@ -209,17 +326,34 @@ static void take_snapshot(struct cluster *c, struct node *n)
     m.index = n->applied;
     m.term = core_term_at(n->core, n->applied);
     m.configuration = core_applied_configuration(n->core, &m.configuration_index);
-    m.size = 1;
+    m.size = m.chunk_size = 1;
     m.digest = n->hash;
     n->snapshot_asked = n->applied;
     if (c->o.app != NULL && c->o.app->dump != NULL) {
         c->o.app->dump(c->o.app->data, n->id, n->applied, n->disk.has_snapshot ? n->disk.snapshot.index : 0);
     }
-    struct event *e = schedule(c, between(c, 1000, 200000), EV_DUMPED, n);
+    struct event *e = schedule(c, between(c, STREAM_NODE, 1000, 200000), EV_DUMPED, n);
     e->manifest = manifest_copy(&m);
 }
 
-/* After every call into a core. */
+/* The node's timer, on the clock of everybody. */
+static void rearm(struct cluster *c, struct node *n)
+{
+    uint64_t deadline = core_deadline_ms(n->core), now = local_ms(n);
+    uint64_t wait_ms = deadline > now + 3600000 ? 3600000 : deadline > now ? deadline - now : 0;
+    uint64_t wait_us = wait_ms * 1000;
+    if (n->rate_ppm != 0) {
+        wait_us = (uint64_t)((int64_t)wait_us - (int64_t)wait_us / 1000 * n->rate_ppm / 1000);
+    } else if (deadline <= c->now_us / 1000 + 3600000 && deadline > now) {
+        wait_us = deadline * 1000 - c->now_us;
+    }
+    uint64_t at = c->now_us + (wait_us == 0 ? 100 : wait_us);
+    if (n->tick_at_us <= c->now_us || at < n->tick_at_us) {
+        n->tick_at_us = at;
+        (void)schedule(c, at - c->now_us, EV_TICK, n);
+    }
+}
+
 void after(struct cluster *c, struct node *n)
 {
     struct raftlog_status s = {0};
@@ -228,8 +362,13 @@ void after(struct cluster *c, struct node *n)
     }
     core_status(n->core, &s);
     bool leader = s.role == RAFTLOG_LEADER;
-    if (leader && n->seen_leader && s.commit_index > n->seen_commit) {
+    if (s.commit_index > n->seen_commit) {
         check_commit(c, n, &s);
+    }
+    if (n->dead) {
+        c->inner_crashes += !n->disk.broken;
+        cluster_crash(c, n->id);
+        return;
     }
     if (leader && !n->seen_leader) {
         check_completeness(c, n, &s);
@@ -249,11 +388,5 @@ void after(struct cluster *c, struct node *n)
         n->applied > 0 && core_term_at(n->core, n->applied) != 0) {
         take_snapshot(c, n);
     }
-    uint64_t deadline = core_deadline_ms(n->core);
-    uint64_t at = deadline > c->now_us / 1000 + 3600000 ? c->now_us + 3600000000u : deadline * 1000;
-    at = at <= c->now_us ? c->now_us + 100 : at;
-    if (n->tick_at_us <= c->now_us || at < n->tick_at_us) {
-        n->tick_at_us = at;
-        (void)schedule(c, at - c->now_us, EV_TICK, n);
-    }
+    rearm(c, n);
 }

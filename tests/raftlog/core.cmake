@@ -6,7 +6,7 @@ list(TRANSFORM core_sources PREPEND ${CMAKE_SOURCE_DIR}/raftlog/)
 
 # The driver alone, without disk and transport; and the same with guards that can be switched off.
 foreach(variant core testguards)
-    add_library(assent_raftlog_${variant} STATIC ${core_sources} ${core_cluster_sources}
+    add_library(assent_raftlog_${variant} STATIC ${core_sources} ${core_cluster_sources} ${core_cluster_codec}
                 ${CMAKE_SOURCE_DIR}/tests/lib/core_chaos.c)
     target_include_directories(assent_raftlog_${variant} PUBLIC ${CMAKE_SOURCE_DIR}/raftlog ${CMAKE_SOURCE_DIR}/tests/lib)
     target_link_libraries(assent_raftlog_${variant} PUBLIC assent_headers PkgConfig::RAFT PkgConfig::LIBUV
