@@ -18,10 +18,17 @@ static const struct client_kind *const kinds[] = {
 
 struct client_world {
     struct client clients[WORLD_CLIENTS_MAX];
+    struct client *helpers;
+    uint32_t helpers_n;
+    struct letter *reading; /* reads under way */
     struct clocks_world *clocks;
+    struct asked_world *asked;
+    uint32_t asking; /* kinds of this run, a bit each */
     bool closing;
-    char why[256];
+    char why[512];
 };
+
+/* ---- small things ---- */
 
 struct assent_bytes client_text(const char *s)
 {
@@ -43,19 +50,63 @@ uint64_t client_delay_us(struct client *c)
     return delay_us(c->world);
 }
 
+const char *client_word(const struct result *r, const char *pair, char *out, size_t size)
+{
+    struct assent_bytes text = codec_as_bytes(codec_get(r->data, pair));
+    snprintf(out, size, "%.*s", (int)text.size, (const char *)text.base);
+    return out;
+}
+
+uint64_t client_number(const struct result *r, const char *pair)
+{
+    return codec_as_uint(codec_get(r->data, pair));
+}
+
+struct clocks_world *clients_clocks(struct world *w)
+{
+    return w->clients->clocks;
+}
+
+struct asked_world *clients_asked(struct world *w)
+{
+    return w->clients->asked;
+}
+
+/* ---- requests ---- */
+
+void *client_script(struct client *c, size_t size)
+{
+    assert(c->script == NULL);
+    c->script = calloc(1, size);
+    assert(c->script != NULL);
+    return c->script;
+}
+
 void client_head(struct client *c, uint32_t type, uint32_t n)
 {
-    snprintf(c->key, sizeof c->key, "k-%u-%u-%d", c->id, c->serial, c->step);
+    snprintf(c->key, sizeof c->key, "k-%u-%u-%u", c->id, c->serial, ++c->requests);
     struct command_session session = {.kind = SESSION_KEY, .key = client_text(c->key)};
     codec_writer_reset(&c->command);
     command_begin(&c->command, type, &session, n);
+    c->road = ROAD_LOG;
+}
+
+void client_query(struct client *c, uint32_t type, uint32_t n)
+{
+    static const struct command_session none = {.kind = SESSION_NONE};
+    codec_writer_reset(&c->command);
+    command_begin(&c->command, type, &none, n);
+    c->road = ROAD_READ;
 }
 
 /* ---- on its way ---- */
 
 struct letter {
+    struct letter *next; /* of those that read */
+    uint64_t read;
     struct client *client;
     uint32_t number, node;
+    enum road road;
     int status;
     size_t size;
     uint8_t bytes[]; /* the command; on the way back the result */
@@ -65,7 +116,7 @@ static struct letter *letter_new(struct client *c, uint32_t number, uint32_t nod
 {
     struct letter *l = malloc(sizeof *l + bytes.size);
     assert(l != NULL);
-    *l = (struct letter){c, number, node, ASSENT_OK, bytes.size};
+    *l = (struct letter){NULL, 0, c, number, node, c->road, ASSENT_OK, bytes.size};
     if (bytes.size > 0)
         memcpy(l->bytes, bytes.base, bytes.size);
     return l;
@@ -73,13 +124,31 @@ static struct letter *letter_new(struct client *c, uint32_t number, uint32_t nod
 
 static void judge_answer(struct client *c, int status, struct assent_bytes result);
 
+static uint64_t hash(struct assent_bytes bytes)
+{
+    uint64_t h = UINT64_C(1469598103934665603);
+    for (size_t i = 0; i < bytes.size; i++)
+        h = (h ^ bytes.base[i]) * UINT64_C(1099511628211);
+    return h;
+}
+
+/* It was sent twice and executed once: the other answer says the same. */
+static void compare_answer(struct client *c, const struct letter *l)
+{
+    if (l->road == ROAD_LOG && l->status == ASSENT_OK &&
+        hash((struct assent_bytes){l->bytes, l->size}) != c->answer)
+        cluster_fail(c->world->cluster, "client %u: two answers to request %s", c->id, c->key);
+}
+
 static void on_back(void *data, uint64_t arg)
 {
     struct letter *l = data;
     (void)arg;
     struct client *c = l->client;
-    if (l->number == c->letter && !c->answered)
+    if (!c->answered && l->number == c->letter)
         judge_answer(c, l->status, (struct assent_bytes){l->bytes, l->size});
+    else if (c->answered && l->number >= c->again_from)
+        compare_answer(c, l);
     free(l);
 }
 
@@ -93,6 +162,7 @@ static void on_result(void *data, int status, struct assent_bytes result)
     struct letter *l = data;
     struct world *w = l->client->world;
     struct letter *back = letter_new(l->client, l->number, l->node, result);
+    back->road = l->road;
     back->status = status;
     free(l);
     if (lost(w))
@@ -101,15 +171,61 @@ static void on_result(void *data, int status, struct assent_bytes result)
         cluster_at(w->cluster, delay_us(w), on_back, back, 0);
 }
 
+/* ---- reads ---- */
+
+static struct letter *reading_take(struct world *w, uint64_t read)
+{
+    for (struct letter **at = &w->clients->reading; *at != NULL; at = &(*at)->next) {
+        struct letter *l = *at;
+        if (l->read != read)
+            continue;
+        *at = l->next;
+        return l;
+    }
+    return NULL;
+}
+
+static void on_read(void *data, uint32_t node, uint64_t read, int status, uint64_t term, bool local)
+{
+    struct world *w = data;
+    struct letter *l = reading_take(w, read);
+    (void)term;
+    (void)local;
+    if (l == NULL)
+        return;
+    assert(l->node == node);
+    struct assent_bytes result = {NULL, 0};
+    if (status == ASSENT_OK)
+        result = sm_query(w->nodes[node].sm, (struct assent_bytes){l->bytes, l->size});
+    on_result(l, status, result);
+}
+
+static int begin_read(struct letter *l)
+{
+    struct world *w = l->client->world;
+    if (w->nodes[l->node].sm == NULL)
+        return ASSENT_NOT_LEADER;
+    l->read = cluster_read_next(w->cluster);
+    l->next = w->clients->reading;
+    w->clients->reading = l;
+    int rv = cluster_read(w->cluster, l->node);
+    if (rv != ASSENT_OK)
+        (void)reading_take(w, l->read);
+    return rv;
+}
+
 static void on_arrival(void *data, uint64_t arg)
 {
     struct letter *l = data;
     (void)arg;
     struct sim_node *n = &l->client->world->nodes[l->node];
-    int rv = sim_propose(n, (struct assent_bytes){l->bytes, l->size}, on_result, l);
+    int rv = l->road == ROAD_READ ? begin_read(l)
+                                  : sim_propose(n, (struct assent_bytes){l->bytes, l->size}, on_result, l);
     if (rv != ASSENT_OK)
         on_result(l, rv, (struct assent_bytes){NULL, 0});
 }
+
+/* ---- there and back ---- */
 
 static void post(struct client *c);
 
@@ -121,15 +237,23 @@ static void again(void *data, uint64_t letter)
         post(c);
 }
 
-/* To the leader it knows of, or to anybody. */
+/* To the leader it knows of, or to anybody; a read to any node. */
+static uint32_t addressee(struct client *c)
+{
+    struct world *w = c->world;
+    uint32_t leader = cluster_leader(w->cluster);
+    uint32_t any = 1 + (uint32_t)client_random(c, w->knobs.nodes);
+    if (w->captive != 0)
+        return w->captive;
+    return leader == 0 || client_random(c, 8) == 0 || (c->road == ROAD_READ && any % 2 == 0) ? any : leader;
+}
+
 static void post(struct client *c)
 {
     struct world *w = c->world;
-    uint32_t node = cluster_leader(w->cluster);
     if (w->over)
         return;
-    if (node == 0 || client_random(c, 8) == 0)
-        node = 1 + (uint32_t)client_random(c, w->knobs.nodes);
+    uint32_t node = addressee(c);
     c->letter++;
     cluster_at(w->cluster, RETRY_US, again, c, c->letter);
     struct letter *l = letter_new(c, c->letter, node, codec_written(&c->command));
@@ -137,6 +261,14 @@ static void post(struct client *c)
         free(l);
     else
         cluster_at(w->cluster, delay_us(w), on_arrival, l, 0);
+}
+
+void client_send(struct client *c)
+{
+    c->answered = false;
+    c->sent_us = cluster_now_us(c->world->cluster);
+    c->again_from = c->letter + 1;
+    post(c);
 }
 
 static void judge_answer(struct client *c, int status, struct assent_bytes bytes)
@@ -148,6 +280,7 @@ static void judge_answer(struct client *c, int status, struct assent_bytes bytes
         return;
     }
     c->answered = true;
+    c->answer = hash(bytes);
     c->world->answers++;
     codec_arena_init(&arena);
     if (!result_decode(&arena, bytes, &result))
@@ -159,16 +292,10 @@ static void judge_answer(struct client *c, int status, struct assent_bytes bytes
 
 /* ---- the script ---- */
 
-void client_send(struct client *c)
-{
-    c->answered = false;
-    post(c);
-}
-
 static void on_turn(void *data, uint64_t turn)
 {
     struct client *c = data;
-    if (turn == c->turn)
+    if (turn == c->turn && !c->world->over)
         c->later(c);
 }
 
@@ -178,62 +305,129 @@ void client_later(struct client *c, uint64_t us, void (*fn)(struct client *c))
     cluster_at(c->world->cluster, us, on_turn, c, ++c->turn);
 }
 
+uint32_t clients_kinds(uint64_t number)
+{
+    uint32_t asking = (uint32_t)number & ((1u << KINDS) - 1), asked = 0;
+    for (uint32_t k = 0; k < KINDS; k++)
+        asked += (asking & 1u << k) != 0 ? kinds[k]->weight : 0;
+    return asked > 0 ? asking : 1;
+}
+
 static const struct client_kind *draw_kind(struct client *c)
 {
-    uint32_t total = 0, i = 0;
+    uint32_t total = 0, asking = c->world->clients->asking;
     for (uint32_t k = 0; k < KINDS; k++)
-        total += kinds[k]->weight;
-    for (uint64_t at = client_random(c, total); at >= kinds[i]->weight; i++)
-        at -= kinds[i]->weight;
-    return kinds[i];
+        total += (asking & 1u << k) != 0 ? kinds[k]->weight : 0;
+    uint64_t at = client_random(c, total);
+    for (uint32_t k = 0; k < KINDS; k++) {
+        if ((asking & 1u << k) == 0)
+            continue;
+        if (at < kinds[k]->weight)
+            return kinds[k];
+        at -= kinds[k]->weight;
+    }
+    assert(0 && "weights add up");
+    return kinds[0];
+}
+
+static void play(struct client *c, const struct client_kind *kind)
+{
+    c->kind = kind;
+    c->step = 0;
+    c->requests = 0;
+    c->asked = NULL;
+    c->serial++;
+    kind->begin(c);
 }
 
 static void think_over(struct client *c)
 {
-    if (c->world->clients->closing)
-        return;
-    c->kind = draw_kind(c);
-    c->serial++;
-    c->kind->begin(c);
+    if (!c->world->clients->closing)
+        play(c, draw_kind(c));
+}
+
+static void think(struct client *c)
+{
+    client_later(c, 1 + client_random(c, c->world->knobs.think_us_max), think_over);
 }
 
 void client_done(struct client *c)
 {
     c->kind = NULL;
-    c->step = 0;
-    client_later(c, 1 + client_random(c, c->world->knobs.think_us_max), think_over);
+    c->asked = NULL;
+    free(c->script);
+    c->script = NULL;
+    if (!c->helper)
+        think(c);
+}
+
+static void helper_begin(struct client *c)
+{
+    const struct client_kind *kind = c->kind;
+    play(c, kind);
+}
+
+struct client *client_helper(struct world *w, const struct client_kind *kind, struct assent_bytes xid)
+{
+    struct client *c = calloc(1, sizeof *c);
+    assert(c != NULL && xid.size < sizeof c->xid);
+    *c = (struct client){.world = w, .id = 1000 + w->clients->helpers_n++, .helper = true, .kind = kind};
+    codec_writer_init(&c->command);
+    memcpy(c->xid, xid.base, xid.size);
+    c->next = w->clients->helpers;
+    w->clients->helpers = c;
+    client_later(c, client_delay_us(c), helper_begin);
+    return c;
 }
 
 /* ---- all of them ---- */
 
-struct clocks_world *clients_clocks(struct world *w)
-{
-    return w->clients->clocks;
-}
-
 void clients_init(struct world *w)
 {
-    w->clients = calloc(1, sizeof *w->clients);
-    assert(w->clients != NULL);
-    w->clients->clocks = clocks_new();
+    struct client_world *cw = calloc(1, sizeof *cw);
+    assert(cw != NULL);
+    w->clients = cw;
+    w->app.read_done = on_read;
+    cw->clocks = clocks_new();
+    cw->asked = asked_world_new();
+    cw->asking = w->knobs.kinds;
     for (uint32_t i = 0; i < w->knobs.clients; i++) {
-        w->clients->clients[i] = (struct client){.world = w, .id = i};
-        codec_writer_init(&w->clients->clients[i].command);
+        cw->clients[i] = (struct client){.world = w, .id = i};
+        codec_writer_init(&cw->clients[i].command);
     }
+}
+
+static void client_close(struct client *c)
+{
+    codec_writer_close(&c->command);
+    free(c->script);
 }
 
 void clients_close(struct world *w)
 {
+    struct client_world *cw = w->clients;
     for (uint32_t i = 0; i < w->knobs.clients; i++)
-        codec_writer_close(&w->clients->clients[i].command);
-    free(w->clients->clocks);
-    free(w->clients);
+        client_close(&cw->clients[i]);
+    while (cw->helpers != NULL) {
+        struct client *c = cw->helpers;
+        cw->helpers = c->next;
+        client_close(c);
+        free(c);
+    }
+    while (cw->reading != NULL) {
+        struct letter *l = cw->reading;
+        cw->reading = l->next;
+        free(l);
+    }
+    free(cw->clocks);
+    asked_world_free(cw->asked);
+    free(cw);
 }
 
 void clients_start(struct world *w)
 {
     for (uint32_t i = 0; i < w->knobs.clients; i++)
-        client_done(&w->clients->clients[i]);
+        think(&w->clients->clients[i]);
 }
 
 bool clients_finished(struct world *w)
@@ -241,6 +435,9 @@ bool clients_finished(struct world *w)
     w->clients->closing = true;
     for (uint32_t i = 0; i < w->knobs.clients; i++)
         if (w->clients->clients[i].kind != NULL)
+            return false;
+    for (const struct client *c = w->clients->helpers; c != NULL; c = c->next)
+        if (c->kind != NULL)
             return false;
     return true;
 }

@@ -1,53 +1,75 @@
 /* Clients of transactions.
  *
  *   saga      submit; the coordinator does the rest
- *   tcc       begin with its branches, try each at its participant, commit or roll back
- *   message   prepare with its deliveries, commit the local transaction or not, submit, roll back or forget
+ *   tcc       begin with its branches, try each at its participant, commit or roll back, or vanish
+ *   message   prepare with its deliveries, commit the local transaction or not, submit, roll back or vanish
  *   execute   begin with tries the coordinator calls */
+#include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "assent/error.h"
 #include "clients.h"
+#include "oracle.h"
 
 enum { STEP_BEGIN, STEP_DECIDE };
 
 /* ---- commands ---- */
 
-/* Names and sizes of a new transaction. */
-static void draw(struct client *c, char letter)
+void transaction_new(struct client *c, char letter, enum asked_mode mode, uint64_t timeout_ms)
 {
-    c->step = STEP_BEGIN;
     snprintf(c->xid, sizeof c->xid, "%c-%u-%u", letter, c->id, c->serial);
     c->branches = 1 + (uint32_t)client_random(c, 4);
     c->tried = 0;
     c->commit = client_random(c, 5) != 0;
+    c->asked = asked_new(c->world, client_text(c->xid), (struct assent_bytes){NULL, 0}, mode, c->branches,
+                         timeout_ms);
 }
 
-static void url(struct client *c, uint32_t branch, const char *op)
+void transaction_url(struct client *c, uint32_t branch, const char *op)
 {
     char room[64];
     snprintf(room, sizeof room, "http://p%u/%s", (c->id + branch) % c->world->knobs.participants, op);
     codec_cstr(&c->command, room);
 }
 
-/* The fields every begin has in front. */
-static void begin_head(struct client *c, uint64_t timeout_ms)
+void transaction_nils(struct client *c, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        codec_nil(&c->command);
+}
+
+void transaction_fields(struct client *c)
 {
     struct codec_writer *w = &c->command;
     codec_cstr(w, c->xid);
-    for (int i = 0; i < 3; i++)
-        codec_nil(w); /* mode, business type and key */
-    codec_uint(w, timeout_ms);
+    transaction_nils(c, 3); /* mode, business type and key */
+    codec_uint(w, c->asked->timeout_ms);
     codec_uint(w, 50); /* retries: base and cap */
     codec_uint(w, 2000);
-    for (int i = 0; i < 3; i++)
-        codec_nil(w); /* owner, trace, custom data */
+    transaction_nils(c, 3); /* owner, trace, custom data */
 }
 
-static void decide(struct client *c, uint32_t type)
+void transaction_branches(struct client *c)
 {
-    c->step = STEP_DECIDE;
+    struct codec_writer *w = &c->command;
+    codec_list(w, c->branches);
+    for (uint32_t i = 0; i < c->branches; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "b%u", i);
+        codec_list(w, TXN_BRANCH_CANCEL_URL);
+        codec_cstr(w, name);
+        transaction_url(c, i, "confirm");
+        transaction_url(c, i, "cancel");
+    }
+}
+
+void transaction_decide(struct client *c, uint32_t type)
+{
+    if (type == COMMAND_TXN_ROLLBACK)
+        c->asked->causes |= CAUSE_CLIENT;
+    else
+        c->asked->commit = true;
     client_head(c, type, 1);
     codec_cstr(&c->command, c->xid);
     client_send(c);
@@ -55,34 +77,35 @@ static void decide(struct client *c, uint32_t type)
 
 /* ---- answers ---- */
 
-static void told(struct client *c, const struct result *r)
+void transaction_told(struct client *c, const struct result *r)
 {
     char status[32];
-    struct assent_bytes s = codec_as_bytes(codec_get(r->data, "status"));
-    snprintf(status, sizeof status, "%.*s", (int)s.size, (const char *)s.base);
-    oracle_told(c->world, client_text(c->xid), status);
+    oracle_told(c->world, client_text(c->xid), client_word(r, "status", status, sizeof status));
 }
 
-static void begun(struct client *c, const struct result *r)
+void transaction_begun(struct client *c, const struct result *r)
 {
     if (r->code != ASSENT_OK)
         cluster_fail(c->world->cluster, "client %u: begin of %s was refused with %d", c->id, c->xid, r->code);
     else
-        told(c, r);
+        transaction_told(c, r);
 }
 
-static void decided(struct client *c, const struct result *r)
+bool transaction_decided(struct client *c, const struct result *r)
 {
     if (r->code == ASSENT_OK)
-        told(c, r);
+        transaction_told(c, r);
+    else if (r->code == ASSENT_CONFLICT && (c->asked->acted || c->asked->child != NULL))
+        return true;
     else if (r->code != ASSENT_TXN_DECIDED) /* its time may have passed before */
         cluster_fail(c->world->cluster, "client %u: the decision of %s was refused with %d", c->id, c->xid,
                      r->code);
+    return false;
 }
 
 static void begun_only(struct client *c, const struct result *r)
 {
-    begun(c, r);
+    transaction_begun(c, r);
     client_done(c);
 }
 
@@ -91,23 +114,25 @@ static void begun_only(struct client *c, const struct result *r)
 static void saga_begin(struct client *c)
 {
     struct codec_writer *w = &c->command;
-    draw(c, 'x');
+    transaction_new(c, 'x', ASKED_SAGA, client_random(c, 3) == 0 ? 1000 + client_random(c, 9000) : 0);
     bool concurrent = client_random(c, 2) == 0;
     client_head(c, COMMAND_SAGA_SUBMIT, SAGA_SUBMIT_CONCURRENT + 1);
-    begin_head(c, client_random(c, 3) == 0 ? 1000 + client_random(c, 9000) : 0);
+    transaction_fields(c);
     codec_list(w, c->branches);
     for (uint32_t i = 0; i < c->branches; i++) {
         bool after = concurrent && i > 0 && client_random(c, 3) == 0;
         codec_list(w, SAGA_STEP_AFTER + 1);
         codec_nil(w);
-        url(c, i, "action");
-        url(c, i, "compensate");
+        transaction_url(c, i, "action");
+        transaction_url(c, i, "compensate");
         codec_json(w, client_text("{\"amount\":1}"));
-        codec_nil(w);
-        codec_nil(w);
+        transaction_nils(c, 2);
         codec_list(w, after);
+        uint64_t which = after ? client_random(c, i) : i - 1;
         if (after)
-            codec_uint(w, client_random(c, i));
+            codec_uint(w, which);
+        if (after || (!concurrent && i > 0))
+            c->asked->before[i] = (uint8_t)(1u << which);
     }
     codec_bool(w, concurrent);
     client_send(c);
@@ -119,20 +144,18 @@ const struct client_kind client_saga = {"saga", 2, saga_begin, begun_only, NULL}
 
 static void tcc_begin(struct client *c)
 {
-    struct codec_writer *w = &c->command;
-    draw(c, 'x');
+    c->step = STEP_BEGIN;
+    transaction_new(c, 'x', ASKED_TCC, 2000 + client_random(c, 20000));
     client_head(c, COMMAND_TXN_BEGIN, TXN_BEGIN_BRANCHES + 1);
-    begin_head(c, 2000 + client_random(c, 20000));
-    codec_list(w, c->branches);
-    for (uint32_t i = 0; i < c->branches; i++) {
-        char name[16];
-        snprintf(name, sizeof name, "b%u", i);
-        codec_list(w, TXN_BRANCH_CANCEL_URL);
-        codec_cstr(w, name);
-        url(c, i, "confirm");
-        url(c, i, "cancel");
-    }
+    transaction_fields(c);
+    transaction_branches(c);
     client_send(c);
+}
+
+static void tcc_decide(struct client *c)
+{
+    c->step = STEP_DECIDE;
+    transaction_decide(c, c->commit ? COMMAND_TXN_COMMIT : COMMAND_TXN_ROLLBACK);
 }
 
 static void tcc_try(struct client *c)
@@ -145,17 +168,20 @@ static void tcc_try(struct client *c)
     c->commit = c->commit && ok;
     if (ok && c->tried < c->branches)
         client_later(c, client_delay_us(c), tcc_try);
+    else if (client_random(c, 12) == 0) /* it dies here: the time limit decides */
+        client_done(c);
     else
-        decide(c, c->commit ? COMMAND_TXN_COMMIT : COMMAND_TXN_ROLLBACK);
+        tcc_decide(c);
 }
 
 static void tcc_answered(struct client *c, const struct result *r)
 {
     if (c->step == STEP_BEGIN) {
-        begun(c, r);
+        transaction_begun(c, r);
         client_later(c, client_delay_us(c), tcc_try);
+    } else if (transaction_decided(c, r)) {
+        client_later(c, 200000, tcc_decide);
     } else {
-        decided(c, r);
         client_done(c);
     }
 }
@@ -167,21 +193,31 @@ const struct client_kind client_tcc = {"tcc", 2, tcc_begin, tcc_answered, NULL};
 static void message_begin(struct client *c)
 {
     struct codec_writer *w = &c->command;
-    draw(c, 'm');
+    c->step = STEP_BEGIN;
+    transaction_new(c, 'm', ASKED_MESSAGE, 1000 + client_random(c, 3000));
     client_head(c, COMMAND_MESSAGE_PREPARE, MESSAGE_DELAY_MS + 1);
-    begin_head(c, 1000 + client_random(c, 3000));
+    transaction_fields(c);
     codec_list(w, c->branches);
     for (uint32_t i = 0; i < c->branches; i++) {
         codec_list(w, SAGA_STEP_PAYLOAD + 1);
         codec_nil(w);
-        url(c, i, "action");
+        transaction_url(c, i, "action");
         codec_nil(w);
         codec_json(w, client_text("{\"amount\":1}"));
     }
-    codec_bool(w, client_random(c, 2) == 0);
-    url(c, 0, "query");
+    bool concurrent = client_random(c, 2) == 0;
+    for (uint32_t i = 1; i < c->branches && !concurrent; i++)
+        c->asked->before[i] = (uint8_t)(1u << (i - 1));
+    codec_bool(w, concurrent);
+    transaction_url(c, 0, "query");
     codec_uint(w, client_random(c, 3) == 0 ? client_random(c, 3000) : 0);
     client_send(c);
+}
+
+static void message_decide(struct client *c)
+{
+    c->step = STEP_DECIDE;
+    transaction_decide(c, c->commit ? COMMAND_MESSAGE_SUBMIT : COMMAND_TXN_ROLLBACK);
 }
 
 /* The sender's local transaction, and what it says of it. */
@@ -192,16 +228,17 @@ static void message_local(struct client *c)
     if (client_random(c, 3) == 0) /* it dies here: the coordinator asks */
         client_done(c);
     else
-        decide(c, c->commit ? COMMAND_MESSAGE_SUBMIT : COMMAND_TXN_ROLLBACK);
+        message_decide(c);
 }
 
 static void message_answered(struct client *c, const struct result *r)
 {
     if (c->step == STEP_BEGIN) {
-        begun(c, r);
+        transaction_begun(c, r);
         client_later(c, client_random(c, 8) == 0 ? 3000000 : client_delay_us(c), message_local);
+    } else if (transaction_decided(c, r)) {
+        client_later(c, 200000, message_decide);
     } else {
-        decided(c, r);
         client_done(c);
     }
 }
@@ -210,30 +247,39 @@ const struct client_kind client_message = {"message", 2, message_begin, message_
 
 /* ---- tries by the coordinator ---- */
 
+static void execute_order(struct client *c)
+{
+    struct asked *a = c->asked;
+    a->ordered = client_random(c, 2) == 0;
+    a->reverse = a->ordered && client_random(c, 2) == 0;
+    for (uint32_t i = 1; i < c->branches && a->ordered; i++)
+        a->before[i] = (uint8_t)((1u << i) - 1);
+}
+
 static void execute_begin(struct client *c)
 {
     struct codec_writer *w = &c->command;
-    draw(c, 'x');
+    transaction_new(c, 'x', ASKED_EXECUTE, 2000 + client_random(c, 20000));
+    execute_order(c);
     client_head(c, COMMAND_TXN_BEGIN, TXN_BEGIN_EXECUTE + 1);
-    begin_head(c, 2000 + client_random(c, 20000));
+    transaction_fields(c);
     codec_list(w, c->branches);
     for (uint32_t i = 0; i < c->branches; i++) {
         char name[16];
         snprintf(name, sizeof name, "b%u", i);
         codec_list(w, TXN_BRANCH_TRY_URL);
         codec_cstr(w, name);
-        url(c, i, "confirm");
-        url(c, i, "cancel");
-        for (uint32_t k = TXN_BRANCH_PAYLOAD; k < TXN_BRANCH_TRY_URL; k++)
-            codec_nil(w);
-        url(c, i, "try");
+        transaction_url(c, i, "confirm");
+        transaction_url(c, i, "cancel");
+        transaction_nils(c, TXN_BRANCH_TRY_URL - TXN_BRANCH_PAYLOAD);
+        transaction_url(c, i, "try");
     }
-    for (uint32_t k = TXN_BEGIN_OPTIONS; k < TXN_BEGIN_EXECUTE; k++) {
-        if (k == TXN_BEGIN_OPTIONS + OPTION_ORDER && client_random(c, 2) == 0)
-            codec_cstr(w, client_random(c, 2) == 0 ? "forward" : "reverse");
-        else
-            codec_nil(w);
-    }
+    transaction_nils(c, OPTION_ORDER);
+    if (c->asked->ordered)
+        codec_cstr(w, c->asked->reverse ? "reverse" : "forward");
+    else
+        codec_nil(w);
+    transaction_nils(c, OPTION_NR - OPTION_ORDER - 1);
     codec_bool(w, true);
     client_send(c);
 }

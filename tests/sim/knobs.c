@@ -44,6 +44,7 @@ const struct knob_size knob_sizes[] = {
     {"heal_ms", offsetof(struct knobs, heal_ms), KNOB_FIXED},
     {"think_us_max", offsetof(struct knobs, think_us_max), KNOB_FIXED},
     {"guards_off", offsetof(struct knobs, guards_off), KNOB_FIXED},
+    {"kinds", offsetof(struct knobs, kinds), KNOB_FIXED},
 };
 const uint32_t knob_sizes_n = sizeof knob_sizes / sizeof knob_sizes[0];
 
@@ -78,6 +79,7 @@ void knobs_draw(struct knobs *k, uint64_t seed)
     k->wild = DRAW(3) == 0;
     if (k->wild)
         k->chaos_ms = 10000;
+    k->kinds = clients_kinds(mix(at ^ UINT64_C(0xc11e)));
 #undef DRAW
 #undef HALF
 }

@@ -2,14 +2,17 @@
  * told.
  *
  *   agreement     the n-th event of a position is the same on every node, and so is the digest behind an
- * index one decision  a transaction that was decided one way never goes the other no loss       whoever was
- * told of a decision finds it at the end */
+ * index one decision  a transaction that was decided one way never goes the other stability     what somebody
+ * was told of a transaction, everybody finds who asks afterwards, on any node no loss       whoever was told
+ * of a decision finds it at the end */
 #include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "asked.h"
+#include "assent/error.h"
+#include "oracle.h"
 
 #define SLOTS 65536u
 
@@ -19,6 +22,7 @@ struct txn_seen {
     uint64_t position;  /* of it */
     int decision, told; /* 0 none, 1 commit, 2 back, 3 stopped */
     bool begun_told, final;
+    const char *ended_told; /* a final status somebody was told; NULL: none */
     uint32_t size;
     uint8_t xid[];
 };
@@ -97,6 +101,16 @@ static int decision_of(const char *status)
     return strcmp(status, "STOPPED") == 0 ? 3 : 0;
 }
 
+/* The words themselves, to keep. */
+static const char *status_name(const char *status)
+{
+    static const char *const names[] = {"COMMITTED", "ROLLED_BACK", "STOPPED"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], status) == 0)
+            return names[i];
+    return NULL;
+}
+
 /* Another node, or this one again after a restart, has told of it before. */
 static bool seen_before(struct world *w, const struct sm_event *e)
 {
@@ -132,7 +146,7 @@ void oracle_event(struct world *w, const struct sm_event *e)
         o->unfinished++;
     }
     int decision = decision_of(e->status);
-    bool turned = t->decision == 1 && decision == 2;
+    bool turned = t->decision == 1 && decision == 2 && !asked_may_turn(asked_of(w, e->xid));
     if (t->final || turned || (t->decision == 2 && decision == 1))
         cluster_fail(w->cluster, "transaction %.*s went from %s to %s", (int)t->size, (const char *)t->xid,
                      t->status, e->status);
@@ -169,18 +183,74 @@ const char *oracle_status(struct world *w, struct assent_bytes xid)
     return t->final ? t->status : NULL;
 }
 
+int oracle_told_decision(struct world *w, struct assent_bytes xid)
+{
+    return txn_of(w->oracle, xid)->told;
+}
+
+/* Answered, and so final for whoever asks later; a nested saga may turn, and a force ends anything. */
+static bool ends(const struct asked *a, const char *status)
+{
+    return (strcmp(status, "COMMITTED") == 0 && !asked_may_turn(a)) || strcmp(status, "ROLLED_BACK") == 0 ||
+           strcmp(status, "STOPPED") == 0;
+}
+
 void oracle_told(struct world *w, struct assent_bytes xid, const char *status)
 {
     struct txn_seen *t = txn_of(w->oracle, xid);
+    const struct asked *a = asked_of(w, xid);
     int decision = decision_of(status);
+    bool open = asked_may_turn(a) || (a != NULL && a->forced);
     if (t->status == NULL)
         cluster_fail(w->cluster, "a client was told that %.*s is %s, but no node has applied it",
                      (int)xid.size, (const char *)xid.base, status);
-    if (decision != 0 && t->decision != decision)
+    if (decision != 0 && t->decision != decision && !open)
         cluster_fail(w->cluster, "a client was told that %.*s is %s, but it is %s", (int)xid.size,
                      (const char *)xid.base, status, t->status);
+    if (decision == 2)
+        asked_undone(w, xid, t->told);
+    if (decision == 1 && (a == NULL || a->mode != ASKED_SAGA))
+        asked_done(w, xid, t->told);
     t->begun_told = true;
-    t->told = decision != 0 ? decision : t->told;
+    if (decision != 0 && !(asked_may_turn(a) && decision == 1))
+        t->told = decision;
+    if (ends(a, status))
+        t->ended_told = status_name(status);
+}
+
+struct oracle_sight oracle_sight(struct world *w, struct assent_bytes xid)
+{
+    const struct txn_seen *t = txn_of(w->oracle, xid);
+    return (struct oracle_sight){t->begun_told, t->told, t->ended_told};
+}
+
+void oracle_read(struct world *w, struct assent_bytes xid, const struct oracle_sight *before, int code,
+                 const char *status)
+{
+    const struct asked *a = asked_of(w, xid);
+    bool forced = a != NULL && a->forced;
+    if (code == ASSENT_TXN_NOT_FOUND) {
+        if (before->begun)
+            cluster_fail(w->cluster,
+                         "%.*s is not found by a read that began when its begin had been answered",
+                         (int)xid.size, (const char *)xid.base);
+        return;
+    }
+    if (code != ASSENT_OK) {
+        cluster_fail(w->cluster, "a read of %.*s was refused with %d", (int)xid.size, (const char *)xid.base,
+                     code);
+        return;
+    }
+    int decision = decision_of(status);
+    bool other = before->told != 0 && decision != before->told && strcmp(status, "SUSPENDED") != 0;
+    if ((other && !forced) || (before->ended != NULL && strcmp(before->ended, status) != 0))
+        cluster_fail(w->cluster, "%.*s was %s when a read began that says %s", (int)xid.size,
+                     (const char *)xid.base,
+                     before->ended != NULL ? before->ended
+                     : before->told == 1   ? "to be committed"
+                                           : "to be undone",
+                     status);
+    oracle_told(w, xid, status);
 }
 
 uint32_t oracle_unfinished(struct world *w)

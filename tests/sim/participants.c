@@ -9,12 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "world.h"
+#include "asked.h"
+#include "clients.h"
+#include "oracle.h"
 
 #define SLOTS 16384u
 
 struct row {
     struct row *next;
+    struct asked *asked; /* NULL: not known here */
+    uint32_t i;          /* ordinal of the branch, ASKED_BRANCHES_MAX: of the whole */
+    bool accepted;       /* its work goes on behind the answer */
     bool tried, cancelled, tombstone, refused;
     bool sender, local, barred;             /* of a message's sender: its local transaction */
     uint32_t confirmed, acted, compensated; /* effects */
@@ -25,7 +30,7 @@ struct row {
 };
 struct participant_world {
     struct row *rows[SLOTS];
-    bool away[WORLD_PARTICIPANTS_MAX];
+    bool away[WORLD_PARTICIPANTS_MAX], crashed[WORLD_PARTICIPANTS_MAX];
     uint64_t calls;
     char why[256];
 };
@@ -75,6 +80,8 @@ static struct row *row_of(struct world *w, struct assent_bytes xid, struct assen
     assert(r != NULL);
     r->xid_size = (uint32_t)xid.size;
     r->branch_size = (uint32_t)branch.size;
+    r->asked = asked_of(w, xid);
+    r->i = asked_branch(branch);
     memcpy(r->name, xid.base, xid.size);
     memcpy(r->name + xid.size, branch.base, branch.size);
     r->next = *slot;
@@ -90,7 +97,7 @@ static bool word(struct assent_bytes text, const char *is)
 bool participants_try(struct world *w, struct assent_bytes xid, struct assent_bytes branch, uint32_t which)
 {
     struct row *r = row_of(w, xid, branch);
-    if (w->participants->away[which] || r->cancelled || r->tombstone ||
+    if (participants_away(w, which) || r->cancelled || r->tombstone ||
         world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse))
         return false;
     r->tried = true;
@@ -102,73 +109,327 @@ bool participants_local(struct world *w, struct assent_bytes xid, uint32_t which
     struct assent_bytes whole = {(const uint8_t *)SM_WHOLE, strlen(SM_WHOLE)};
     struct row *r = row_of(w, xid, whole);
     r->sender = true;
-    if (w->participants->away[which] || r->barred || world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse))
+    if (participants_away(w, which) || r->barred || world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse))
         return false;
     r->local = true;
     return true;
 }
 
-/* The guard of docs/transactions.md.  Answers the status. */
-static int perform(struct world *w, struct row *r, struct assent_bytes op)
+/* ---- what must hold beside the guard: order, causes, relatives ---- */
+
+static struct row *sibling(struct world *w, const struct asked *a, uint32_t i)
 {
-    if (word(op, "query")) { /* what did not commit by now never will */
-        r->sender = true;
-        r->barred = !r->local;
-        return r->local ? 200 : 409;
+    char name[16];
+    bool tries = a->mode == ASKED_TCC || a->mode == ASKED_EXECUTE;
+    snprintf(name, sizeof name, tries ? "b%u" : "%02u", tries ? i : i + 1);
+    return row_of(w, asked_xid(a), (struct assent_bytes){(const uint8_t *)name, strlen(name)});
+}
+
+static bool stands(const struct row *r)
+{
+    return (r->tried && !r->cancelled) || (r->acted > 0 && r->compensated == 0);
+}
+
+/* Everything in `others` (a bit each, but those an operator skipped) is as `holds` says. */
+static void in_order(struct world *w, const struct row *r, uint32_t others,
+                     bool (*holds)(const struct row *r), const char *what)
+{
+    const struct asked *a = r->asked;
+    for (uint32_t j = 0; a != NULL && j < a->branches; j++)
+        if ((others & ~(uint32_t)a->skipped & 1u << j) != 0 && !holds(sibling(w, a, j)))
+            cluster_fail(w->cluster, "%s: branch %u %s branch %u", a->xid, r->i, what, j);
+}
+
+static uint32_t before(const struct row *r)
+{
+    return r->asked != NULL && r->i < ASKED_BRANCHES_MAX ? r->asked->before[r->i] : 0;
+}
+
+static uint32_t behind(const struct row *r)
+{
+    uint32_t bits = 0;
+    for (uint32_t k = 0; r->asked != NULL && k < r->asked->branches; k++)
+        if (r->i < ASKED_BRANCHES_MAX && (r->asked->before[k] & 1u << r->i) != 0)
+            bits |= 1u << k;
+    return bits;
+}
+
+static bool has_acted(const struct row *r)
+{
+    return r->acted > 0 && r->compensated == 0;
+}
+
+static bool has_tried(const struct row *r)
+{
+    return r->tried;
+}
+
+static bool has_confirmed(const struct row *r)
+{
+    return r->confirmed > 0;
+}
+
+static bool is_gone(const struct row *r)
+{
+    return !stands(r);
+}
+
+/* What is nested in it goes first. */
+static void nested_gone(struct world *w, const struct asked *a)
+{
+    for (const struct asked *n = a != NULL ? a->child : NULL; n != NULL; n = n->sibling) {
+        for (uint32_t i = 0; i < n->branches && !n->forced; i++)
+            if ((n->skipped & 1u << i) == 0 && stands(sibling(w, n, i)))
+                cluster_fail(w->cluster, "%s is taken back while branch %u of %s, nested in it, stands",
+                             a->xid, i, n->xid);
+        nested_gone(w, n);
     }
-    if (word(op, "try")) {
-        if (r->cancelled || r->tombstone)
-            return 409;
-        r->tried = true;
-        return 200;
-    }
-    if (word(op, "confirm")) {
-        if (r->cancelled || r->tombstone || !r->tried) {
-            cluster_fail(w->cluster, "branch %s: confirm %s", r->name,
-                         r->tried ? "after a cancel" : "without a try");
-            return 409;
-        }
-        r->confirmed = 1;
-        return 200;
-    }
-    if (word(op, "cancel")) {
-        if (r->confirmed > 0)
-            cluster_fail(w->cluster, "branch %s: cancel after a confirm", r->name);
-        r->tombstone = r->tombstone || !r->tried;
-        r->cancelled = true;
-        return 200;
-    }
-    if (word(op, "compensate")) {
-        if (r->acted > 0)
-            r->compensated = 1;
-        else
-            r->tombstone = true;
-        return 200;
-    }
-    if (r->tombstone || r->compensated > 0) /* an action behind its own undo */
+}
+
+static void because(struct row *r, enum asked_cause cause)
+{
+    if (r->asked != NULL)
+        r->asked->causes |= cause;
+}
+
+static struct assent_bytes xid_of(const struct row *r)
+{
+    return (struct assent_bytes){(const uint8_t *)r->name, r->xid_size};
+}
+
+static void undone(struct world *w, const struct row *r)
+{
+    asked_undone(w, xid_of(r), oracle_told_decision(w, xid_of(r)));
+    nested_gone(w, r->asked);
+}
+
+static void done(struct world *w, const struct row *r)
+{
+    asked_done(w, xid_of(r), oracle_told_decision(w, xid_of(r)));
+}
+
+/* ---- operations, with the guard of docs/transactions.md: each answers a status ---- */
+
+static int op_query(struct world *w, struct row *r)
+{
+    (void)w;
+    r->sender = true; /* what did not commit by now never will */
+    r->barred = !r->local;
+    return r->local ? 200 : 409;
+}
+
+static int op_try(struct world *w, struct row *r)
+{
+    if (r->cancelled || r->tombstone)
         return 409;
-    r->acted = 1;
+    if (!r->tried && r->asked != NULL && r->asked->ordered)
+        in_order(w, r, before(r), has_tried, "is tried before"); /* in the order of the list */
+    r->tried = true;
     return 200;
 }
 
-/* What a message announces must be done: nobody may refuse it. */
-static bool message(struct assent_bytes xid)
+static int op_confirm(struct world *w, struct row *r)
 {
-    return xid.size > 0 && xid.base[0] == 'm';
+    if (r->cancelled || r->tombstone || !r->tried) {
+        cluster_fail(w->cluster, "branch %s: confirm %s", r->name,
+                     r->tried ? "after a cancel" : "without a try");
+        return 409;
+    }
+    if (r->confirmed == 0) {
+        done(w, r);
+        if (r->asked != NULL && r->asked->ordered)
+            in_order(w, r, r->asked->reverse ? behind(r) : before(r), has_confirmed, "is confirmed before");
+    }
+    r->confirmed = 1;
+    return 200;
+}
+
+static int op_cancel(struct world *w, struct row *r)
+{
+    if (r->confirmed > 0)
+        cluster_fail(w->cluster, "branch %s: cancel after a confirm", r->name);
+    if (!r->cancelled) {
+        undone(w, r);
+        if (r->asked != NULL && r->asked->ordered)
+            in_order(w, r, r->asked->reverse ? behind(r) : before(r), is_gone, "is cancelled before");
+    }
+    r->tombstone = r->tombstone || !r->tried;
+    r->cancelled = true;
+    return 200;
+}
+
+static int op_compensate(struct world *w, struct row *r)
+{
+    if (r->compensated == 0 && !r->tombstone) {
+        undone(w, r);
+        in_order(w, r, behind(r), is_gone, "is taken back before");
+    }
+    if (r->acted > 0)
+        r->compensated = 1;
+    else
+        r->tombstone = true;
+    return 200;
+}
+
+static void act(struct world *w, struct row *r)
+{
+    if (r->asked != NULL && r->asked->mode == ASKED_MESSAGE)
+        done(w, r);
+    in_order(w, r, before(r), has_acted, "is done before");
+    r->acted = 1;
+}
+
+static int op_action(struct world *w, struct row *r)
+{
+    if (r->tombstone || r->compensated > 0) /* an action behind its own undo */
+        return 409;
+    if (r->acted == 0)
+        act(w, r);
+    return 200;
+}
+
+static int op_callback(struct world *w, struct row *r)
+{
+    client_workflow_again(w, xid_of(r));
+    return 200;
+}
+
+/* ---- work that is accepted and done later ---- */
+
+struct job {
+    struct world *world;
+    struct row *row;
+};
+
+static void on_job(void *data, uint64_t tells)
+{
+    struct job *j = data;
+    struct world *w = j->world;
+    struct row *r = j->row;
+    free(j);
+    if (w->over)
+        return;
+    bool ok = r->acted > 0 ||
+              (!r->tombstone && r->compensated == 0 && !world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse));
+    if (ok && r->acted == 0)
+        act(w, r);
+    r->accepted = false;
+    if (tells != 0)
+        client_acknowledge(w, xid_of(r),
+                           (struct assent_bytes){(const uint8_t *)r->name + r->xid_size, r->branch_size}, ok);
+}
+
+static int op_accept(struct world *w, struct row *r)
+{
+    if (r->tombstone || r->compensated > 0)
+        return 409;
+    if (r->acted > 0)
+        return 200;
+    because(r, CAUSE_LIMIT); /* its word may come too late */
+    if (!r->accepted) {
+        struct job *j = malloc(sizeof *j);
+        assert(j != NULL);
+        *j = (struct job){w, r};
+        r->accepted = true;
+        cluster_at(w->cluster, 1000 + world_random(w, STREAM_PARTICIPANT, 3000000), on_job, j,
+                   world_random(w, STREAM_PARTICIPANT, 5) != 0);
+    }
+    return 202;
+}
+
+static const struct operation {
+    const char *op, *path; /* `path`: end of the URL, NULL: any */
+    int (*perform)(struct world *w, struct row *r);
+} operations[] = {
+    {"query", NULL, op_query},           {"try", NULL, op_try},           {"confirm", NULL, op_confirm},
+    {"cancel", NULL, op_cancel},         {"action", "accept", op_accept}, {"action", NULL, op_action},
+    {"compensate", NULL, op_compensate}, {"callback", NULL, op_callback},
+};
+
+static int perform(struct world *w, struct row *r, const struct sim_call *call)
+{
+    for (size_t i = 0; i < sizeof operations / sizeof operations[0]; i++) {
+        const char *path = operations[i].path;
+        size_t n = path != NULL ? strlen(path) : 0;
+        if (word(call->op, operations[i].op) &&
+            (path == NULL ||
+             (call->url.size > n && memcmp(call->url.base + call->url.size - n, path, n) == 0)))
+            return operations[i].perform(w, r);
+    }
+    cluster_fail(w->cluster, "branch %s: an operation nobody knows", r->name);
+    return 404;
+}
+
+/* ---- calls ---- */
+
+static void on_restart(void *data, uint64_t which)
+{
+    struct world *w = data;
+    if (!w->over)
+        w->participants->crashed[which] = false;
+}
+
+/* It dies before or behind what it was asked to do, and comes back with what it has on disk. */
+static void crash(struct world *w, struct row *r, const struct sim_call *call, uint32_t which)
+{
+    if (world_random(w, STREAM_PARTICIPANT, 2) == 0)
+        (void)perform(w, r, call);
+    w->participants->crashed[which] = true;
+    cluster_at(w->cluster, 50000 + world_random(w, STREAM_PARTICIPANT, 2000000), on_restart, w, which);
+}
+
+/* Answers that say nothing: the call is made again. */
+static int trouble(struct world *w, struct assent_bytes op)
+{
+    static const int statuses[] = {500, 503, 404, 400, 409};
+    bool may_refuse = word(op, "action") || word(op, "try") || word(op, "query");
+    return statuses[world_random(w, STREAM_PARTICIPANT, may_refuse ? 4 : 5)];
+}
+
+/* Its first call may be refused for good.  What a message announces must be done, and what is retried for
+ * ever must be done some day. */
+static bool refuses(struct world *w, struct row *r, struct assent_bytes op)
+{
+    bool message = r->asked != NULL && r->asked->mode == ASKED_MESSAGE;
+    bool fresh =
+        word(op, "action") ? r->acted == 0 && !r->accepted && !message : word(op, "try") && !r->tried;
+    if (!fresh)
+        return false;
+    if (r->asked != NULL && r->asked->stubborn)
+        return w->chaos && world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse);
+    r->refused = r->refused || world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse);
+    return r->refused; /* once, and for ever */
+}
+
+static int answer(struct world *w, struct row *r, const struct sim_call *call, const char **body)
+{
+    const struct knobs *k = &w->knobs;
+    if (w->chaos && world_chance(w, STREAM_PARTICIPANT, k->error)) {
+        *body = "trouble";
+        return trouble(w, call->op);
+    }
+    if (w->chaos && world_chance(w, STREAM_PARTICIPANT, k->ongoing)) {
+        *body = "ONGOING";
+        return 425;
+    }
+    int status = refuses(w, r, call->op) ? 409 : perform(w, r, call);
+    if (status == 409) {
+        *body = "FAILURE";
+        because(r, CAUSE_REFUSED);
+    }
+    return status;
 }
 
 void participants_call(struct world *w, const struct sim_call *call, int *status, const char **body)
 {
-    const struct knobs *k = &w->knobs;
+    struct participant_world *p = w->participants;
     uint32_t which = call->url.size > 8 ? (uint32_t)(call->url.base[8] - '0') : 0; /* http://pN/ */
     struct row *r = row_of(w, call->xid, call->branch);
-    bool action = (word(call->op, "action") && r->acted == 0 && !message(call->xid)) ||
-                  (word(call->op, "try") && !r->tried);
     *body = "";
     *status = 0;
-    w->participants->calls++;
+    p->calls++;
     r->calls++;
-    if (which >= WORLD_PARTICIPANTS_MAX || w->participants->away[which])
+    if (which >= WORLD_PARTICIPANTS_MAX || p->away[which] || p->crashed[which])
         return;
     if (call->token < r->token) { /* a deposed leader */
         *status = 500;
@@ -176,29 +437,23 @@ void participants_call(struct world *w, const struct sim_call *call, int *status
         return;
     }
     r->token = call->token;
-    if (w->chaos && world_chance(w, STREAM_PARTICIPANT, k->error)) {
-        *status = 500;
-        *body = "trouble";
-    } else if (w->chaos && world_chance(w, STREAM_PARTICIPANT, k->ongoing)) {
-        *status = 425;
-        *body = "ONGOING";
-    } else if (action && (r->refused || world_chance(w, STREAM_PARTICIPANT, k->refuse))) {
-        r->refused = true; /* refused once, refused for ever */
-        *status = 409;
-        *body = "FAILURE";
-    } else {
-        *status = perform(w, r, call->op);
-        *body = *status == 409 ? "FAILURE" : "";
+    if (w->chaos && w->knobs.error > 0 && world_chance(w, STREAM_PARTICIPANT, w->knobs.error / 8)) {
+        crash(w, r, call, which);
+        return;
     }
+    *status = answer(w, r, call, body);
 }
+
+/* ---- the end ---- */
 
 static const char *judge_row(struct world *w, const struct row *r)
 {
     struct assent_bytes xid = {(const uint8_t *)r->name, r->xid_size};
     const char *ended = oracle_status(w, xid);
     const char *wrong = NULL;
-    if (ended == NULL)
-        return NULL; /* reported as unfinished, or it never was begun */
+    bool skipped = r->asked != NULL && r->i < ASKED_BRANCHES_MAX && (r->asked->skipped & 1u << r->i) != 0;
+    if (ended == NULL || strcmp(ended, "STOPPED") == 0 || skipped)
+        return NULL; /* unfinished, never begun, or an operator took it upon himself */
     bool committed = strcmp(ended, "COMMITTED") == 0;
     if (r->sender) {
         if (committed == r->local)

@@ -49,6 +49,7 @@ struct knobs {
     bool wild;               /* faults come thick and fast, logs are short, disks slow */
     uint32_t report_lazy_ms; /* of the executor */
     uint32_t guards_off;     /* see core_config */
+    uint32_t kinds;          /* of clients, a bit each */
 };
 /* The classes of faults: what may be switched off by setting it to zero. */
 struct knob_class {
@@ -204,6 +205,8 @@ const char *participants_judge(struct world *w);
 
 /* ---- clients: clients.c */
 
+/* Which kinds a run asks, from some number: each is left out by half of them. */
+uint32_t clients_kinds(uint64_t number);
 void clients_init(struct world *w);
 void clients_close(struct world *w);
 void clients_start(struct world *w);
