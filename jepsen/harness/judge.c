@@ -111,9 +111,11 @@ static int read_results(struct run *r, const char *folder, char *err, size_t err
     return 0;
 }
 
-/* What the run counted while it went on, counted again. */
+/* What the run counted while it went on, counted again.  A fault that is told of more than once is one until
+ * its end. */
 static void count(struct run *r)
 {
+    bool open[FAULTS_MAX] = {false};
     for (size_t i = 0; i < r->history.n; i++) {
         const struct op *o = &r->history.ops[i];
         const char *text = json_string_value(o->value);
@@ -123,11 +125,14 @@ static void count(struct run *r)
             r->unknown += o->type == OP_INFO;
             continue;
         }
-        for (uint32_t k = 0; k < r->o.faults_n; k++)
-            if (text != NULL && strcmp(text, "end") != 0 && strcmp(r->o.faults[k]->name, o->f) == 0) {
-                r->in_force[k]++;
-                r->faults_applied++;
-            }
+        for (uint32_t k = 0; k < r->o.faults_n; k++) {
+            if (text == NULL || strcmp(r->o.faults[k]->name, o->f) != 0)
+                continue;
+            bool begins = strcmp(text, "end") != 0;
+            r->in_force[k] += begins && !open[k];
+            r->faults_applied += begins && !open[k];
+            open[k] = begins;
+        }
     }
     r->o.nodes = r->o.nodes == 0 ? nodes_of(&r->history) : r->o.nodes;
 }

@@ -1,183 +1,228 @@
-/* What people look at: the verdict, the course of the run as numbers, and one lane per worker with the faults
- * behind it. */
+#include "report.h"
+
+#include <ctype.h>
+#include <errno.h>
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "run.h"
+const char report_colour_ok[] = "#4477AA", report_colour_refused[] = "#CC8800",
+           report_colour_unknown[] = "#AA3377";
 
-#define LANES_MAX    24
-#define PER_LANE_MAX 1500
-#define WIDTH        1400.0
-
-static FILE *page_open(struct run *r, const char *name, const char *title)
+const char *report_class_colour(uint32_t class)
 {
-    char path[320];
-    snprintf(path, sizeof path, "%s/%s", r->dir, name);
+    static const char *const colours[] = {"#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#44BB99", "#BBCC33",
+                                          "#99DDFF", "#AAAA00", "#B395C8", "#C49A6C", "#8FA0A8", "#DDDDDD"};
+    return colours[class % (sizeof colours / sizeof colours[0])];
+}
+
+/* ---- pages ---- */
+
+FILE *report_file(const struct report *p, const char *name)
+{
+    char path[400];
+    snprintf(path, sizeof path, "%s/%s", p->run->dir, name);
     FILE *f = fopen(path, "we");
-    if (f != NULL)
-        fprintf(f,
-                "<!doctype html><html lang=en><meta charset=utf-8><title>%s</title><style>body{font:14px/1.5 "
-                "system-ui,"
-                "sans-serif;margin:2em;max-width:1500px;color:#222}table{border-collapse:collapse}td,th{"
-                "padding:.2em .8em;"
-                "text-align:left;border-bottom:1px solid "
-                "#ddd}.ok{fill:#6c9}.fail{fill:#f99}.info{fill:#fb4}.fault{fill:"
-                "#0002}svg text{font:11px sans-serif}</style><h1>%s</h1>\n",
-                title, title);
+    if (f == NULL)
+        fprintf(stderr, "assent-jepsen: %s: %s\n", path, strerror(errno));
     return f;
 }
 
-static void write_escaped(FILE *f, const char *text)
+FILE *report_page(const struct report *p, const char *name, const char *title)
 {
-    for (; *text != 0; text++) {
-        if (*text == '<')
+    FILE *f = report_file(p, name);
+    if (f != NULL)
+        fprintf(f,
+                "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+                "<meta name=\"viewport\" "
+                "content=\"width=device-width\"><title>%s</title><style>\n%s</style></head>"
+                "<body>\n",
+                title, report_css);
+    return f;
+}
+
+void report_page_end(FILE *f)
+{
+    fputs("</body></html>\n", f);
+    fclose(f);
+}
+
+void report_escaped(FILE *f, const char *text)
+{
+    for (; text != NULL && *text != 0; text++) {
+        switch (*text) {
+        case '<':
             fputs("&lt;", f);
-        else if (*text == '&')
+            break;
+        case '>':
+            fputs("&gt;", f);
+            break;
+        case '&':
             fputs("&amp;", f);
-        else
+            break;
+        case '"':
+            fputs("&quot;", f);
+            break;
+        default:
             fputc(*text, f);
-    }
-}
-
-static double x_of(const struct run *r, uint64_t ns)
-{
-    uint64_t end = r->history.n > 0 ? r->history.ops[r->history.n - 1].time_ns + 1 : 1;
-    return (double)ns / (double)end * WIDTH;
-}
-
-/* Faults as grey bands over the height; an end closes the newest band. */
-static void write_faults(struct run *r, FILE *f, double height)
-{
-    const struct op *open = NULL;
-    for (size_t i = 0; i < r->history.n; i++) {
-        const struct op *o = &r->history.ops[i];
-        if (o->process != PROCESS_NEMESIS)
-            continue;
-        const char *text = json_string_value(o->value);
-        if (open != NULL) {
-            fprintf(f, "<rect class=fault x=%.1f y=0 width=%.1f height=%.0f><title>", x_of(r, open->time_ns),
-                    x_of(r, o->time_ns) - x_of(r, open->time_ns), height);
-            write_escaped(f, json_string_value(open->value));
-            fprintf(f, "</title></rect>\n");
         }
-        open = text != NULL && strcmp(text, "end") != 0 ? o : NULL;
     }
 }
 
-static void write_timeline(struct run *r)
+void report_value_text(const json_t *value, char *text, size_t size)
 {
-    size_t *pair = calloc(r->history.n + 1, sizeof *pair);
-    uint32_t shown[LANES_MAX] = {0};
-    FILE *f = page_open(r, "timeline.html", "Timeline");
-    if (f == NULL || pair == NULL || history_pairs(&r->history, pair) != 0) {
-        free(pair);
-        return;
+    char *json = value == NULL || json_is_null(value)
+                     ? NULL
+                     : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT | JSON_ENSURE_ASCII);
+    if (json == NULL)
+        text[0] = 0;
+    else if (snprintf(text, size, "%s", json) >= (int)size)
+        memcpy(text + size - 4, "...", 4);
+    free(json);
+}
+
+void report_key_text(const json_t *key, char *text, size_t size)
+{
+    if (json_is_string(key))
+        snprintf(text, size, "%s", json_string_value(key));
+    else
+        report_value_text(key, text, size);
+}
+
+void report_op_text(const struct op *invoke, char *text, size_t size)
+{
+    char key[64], value[200];
+    report_key_text(invoke->key, key, sizeof key);
+    report_value_text(invoke->value, value, sizeof value);
+    snprintf(text, size, "%s%s%s%s%s", invoke->f, key[0] != 0 ? " " : "", key, value[0] != 0 ? " " : "",
+             value);
+}
+
+int report_by_number(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+uint64_t report_quantile(const uint64_t *sorted, size_t n, unsigned percent)
+{
+    return n == 0 ? 0 : sorted[(n - 1) * percent / 100];
+}
+
+/* ---- what the history says about the run ---- */
+
+static uint32_t class_of(struct report *p, const char *name)
+{
+    for (uint32_t i = 0; i < p->classes_n; i++)
+        if (strcmp(p->classes[i], name) == 0)
+            return i;
+    if (p->classes_n < REPORT_CLASSES_MAX)
+        p->classes[p->classes_n++] = name;
+    return p->classes_n - 1;
+}
+
+/* A fault begins with its description and is over with "end", or with the run. */
+static void find_windows(struct report *p)
+{
+    const struct history *h = &p->run->history;
+    for (uint32_t i = 0; i < p->run->o.faults_n; i++) /* what was wanted and never began has a row too */
+        (void)class_of(p, p->run->o.faults[i]->name);
+    struct window *open[REPORT_CLASSES_MAX] = {NULL};
+    p->windows = calloc(h->n + 1, sizeof *p->windows);
+    if (p->windows == NULL)
+        abort();
+    for (size_t i = 0; i < h->n; i++) {
+        const struct op *o = &h->ops[i];
+        const char *text = json_string_value(o->value);
+        if (o->process != PROCESS_NEMESIS || text == NULL || fault_find(o->f) == NULL)
+            continue; /* not a fault: a remark */
+        uint32_t class = class_of(p, o->f);
+        if (open[class] != NULL)
+            open[class]->to_ns = o->time_ns;
+        open[class] = NULL;
+        if (strcmp(text, "end") != 0) {
+            open[class] = &p->windows[p->windows_n++];
+            *open[class] = (struct window){o->time_ns, p->end_ns, class, text};
+        }
     }
-    fprintf(f,
-            "<p>One lane per node asked; green: done, red: refused, orange: nobody knows. Grey: a fault in "
-            "force (its "
-            "name under the pointer).</p><svg width=%.0f height=%u>\n",
-            WIDTH, r->o.nodes * 120 + 20);
-    write_faults(r, f, r->o.nodes * 120.0);
-    for (size_t i = 0; i < r->history.n; i++) {
-        const struct op *o = &r->history.ops[i];
+}
+
+static struct kind *kind_of(struct report *p, const char *f)
+{
+    for (uint32_t i = 0; i < p->kinds_n; i++)
+        if (strcmp(p->kinds[i].f, f) == 0)
+            return &p->kinds[i];
+    if (p->kinds_n == sizeof p->kinds / sizeof p->kinds[0])
+        return &p->kinds[p->kinds_n - 1];
+    struct kind *k = &p->kinds[p->kinds_n++];
+    snprintf(k->f, sizeof k->f, "%s", f);
+    if ((k->took_us = calloc(p->run->history.n / 2 + 1, sizeof *k->took_us)) == NULL)
+        abort();
+    return k;
+}
+
+static void count_kinds(struct report *p)
+{
+    const struct history *h = &p->run->history;
+    for (size_t i = 0; i < h->n; i++) {
+        const struct op *o = &h->ops[i];
         if (o->process < 0 || o->type != OP_INVOKE)
             continue;
-        uint32_t node = (uint32_t)strtoul(o->node + (strlen(o->node) > 5 ? 5 : 0), NULL, 10);
-        uint32_t lane = node * 6 + (uint32_t)(o->process % 6);
-        if (node == 0 || shown[lane % LANES_MAX]++ > PER_LANE_MAX)
-            continue;
-        const struct op *done = pair[i] != HISTORY_NONE ? &r->history.ops[pair[i]] : NULL;
-        double from = x_of(r, o->time_ns), to = done != NULL ? x_of(r, done->time_ns) : WIDTH;
-        fprintf(f, "<rect class=%s x=%.1f y=%u width=%.2f height=14><title>%s</title></rect>\n",
-                done == NULL || done->type == OP_INFO ? "info"
-                : done->type == OP_OK                 ? "ok"
-                                                      : "fail",
-                from, (node - 1) * 120 + (uint32_t)(o->process % 6) * 18 + 10,
-                to - from > 0.5 ? to - from : 0.5, o->f);
+        struct kind *k = kind_of(p, o->f);
+        const struct op *done = p->pair[i] == HISTORY_NONE ? NULL : &h->ops[p->pair[i]];
+        if (done == NULL || done->type == OP_INFO)
+            k->unknown++;
+        else if (done->type == OP_FAIL)
+            k->refused++;
+        else
+            k->took_us[k->ok++] = (done->time_ns - o->time_ns) / 1000;
     }
-    for (uint32_t n = 0; n < r->o.nodes; n++)
-        fprintf(f, "<text x=4 y=%u>node-%u</text>\n", n * 120 + 9, n + 1);
-    fprintf(f, "</svg>\n");
-    fclose(f);
-    free(pair);
+    for (uint32_t i = 0; i < p->kinds_n; i++)
+        qsort(p->kinds[i].took_us, p->kinds[i].ok, sizeof(uint64_t), report_by_number);
 }
 
-/* Completions per second and the longest wait in each, as two curves over the faults. */
-static void write_curves(struct run *r, FILE *f)
+uint32_t report_named(const struct report *p, const char *text, size_t *out, uint32_t max)
 {
-    size_t *pair = calloc(r->history.n + 1, sizeof *pair);
-    if (pair == NULL || history_pairs(&r->history, pair) != 0)
+    const struct history *h = &p->run->history;
+    bool *named = calloc(h->n + 1, sizeof *named);
+    uint32_t n = 0;
+    if (named == NULL)
         abort();
-    uint64_t end_ns = r->history.n > 0 ? r->history.ops[r->history.n - 1].time_ns : 0;
-    size_t seconds = (size_t)(end_ns / 1000000000u) + 1;
-    uint64_t *done = calloc(seconds, sizeof *done), *longest = calloc(seconds, sizeof *longest);
-    if (done == NULL || longest == NULL)
-        abort();
-    uint64_t most = 1, slowest = 1;
-    for (size_t i = 0; i < r->history.n; i++) {
-        const struct op *o = &r->history.ops[i];
-        if (o->process < 0 || o->type != OP_OK)
+    for (const char *at = text; (at = strchr(at, '#')) != NULL; at++) {
+        size_t event = isdigit((unsigned char)at[1]) ? strtoul(at + 1, NULL, 10) : h->n;
+        if (event >= h->n || h->ops[event].process < 0)
             continue;
-        size_t s = (size_t)(o->time_ns / 1000000000u);
-        uint64_t took_us = (o->time_ns - r->history.ops[pair[i]].time_ns) / 1000;
-        done[s]++;
-        longest[s] = took_us > longest[s] ? took_us : longest[s];
-        most = done[s] > most ? done[s] : most;
-        slowest = longest[s] > slowest ? longest[s] : slowest;
+        named[h->ops[event].type == OP_INVOKE ? event : p->pair[event]] = true;
     }
-    const struct {
-        const char *title, *colour;
-        const uint64_t *values;
-        uint64_t top;
-    } curves[] = {{"done per second, at most", "#295", done, most},
-                  {"longest wait in the second, microseconds, at most", "#a33", longest, slowest}};
-    for (int c = 0; c < 2; c++) {
-        fprintf(f, "<h2>%s %" PRIu64 "</h2><svg width=%.0f height=160>", curves[c].title, curves[c].top,
-                WIDTH);
-        write_faults(r, f, 160);
-        fprintf(f, "<polyline fill=none stroke='%s' points='", curves[c].colour);
-        for (size_t s = 0; s < seconds; s++)
-            fprintf(f, "%.1f,%.1f ", x_of(r, s * UINT64_C(1000000000)),
-                    155 - 150.0 * (double)curves[c].values[s] / (double)curves[c].top);
-        fprintf(f, "'/></svg>\n");
-    }
-    free(pair);
-    free(done);
-    free(longest);
+    for (size_t i = 0; i < h->n && n < max; i++)
+        if (named[i])
+            out[n++] = i;
+    free(named);
+    return n;
 }
 
-static void write_index(struct run *r, const struct verdict *v)
+/* ---- results.json ---- */
+
+static json_t *kinds_json(const struct report *p)
 {
-    FILE *f = page_open(r, "index.html", r->o.workload->name);
-    if (f == NULL)
-        return;
-    fprintf(f, "<p>%s</p><table><tr><th>verdict<td>%s ", r->o.workload->what, verdict_name(v->valid));
-    write_escaped(f, v->why);
-    fprintf(f,
-            "<tr><th>operations<td>%" PRIu64 " done, %" PRIu64 " refused, %" PRIu64
-            " unknown<tr><th>judged<td>%" PRIu64 " parts, %" PRIu64
-            " undecided<tr><th>faults<td>%u<tr><th>changes of leader<td>%u<tr><th>seed<td>%" PRIu64
-            "</table><p><a href=timeline.html>timeline</a>, <a href=history.jsonl>history</a>, <a "
-            "href=results.json>results</a>",
-            r->ok, r->failed, r->unknown, v->checked, v->unknown_parts, r->faults_applied, r->leaders_seen,
-            r->o.seed);
-    fprintf(f, "<table><tr><th>fault<th>times in force<th>self-check");
-    for (uint32_t i = 0; i < r->o.faults_n; i++)
-        fprintf(f, "<tr><td>%s: %s<td>%u<td>good", r->o.faults[i]->name, r->o.faults[i]->what,
-                r->in_force[i]);
-    fprintf(f, "</table>");
-    for (uint32_t i = 1; i <= r->o.nodes; i++)
-        fprintf(f, ", <a href=node-%u.log>log of node-%u</a>", i, i);
-    fprintf(f, "</p>\n");
-    write_curves(r, f);
-    fclose(f);
+    json_t *kinds = json_object();
+    for (uint32_t i = 0; i < p->kinds_n; i++) {
+        const struct kind *k = &p->kinds[i];
+        json_object_set_new(kinds, k->f,
+                            json_pack("{s:I,s:I,s:I,s:I,s:I,s:I,s:I}", "ok", (json_int_t)k->ok, "refused",
+                                      (json_int_t)k->refused, "unknown", (json_int_t)k->unknown, "p50Us",
+                                      (json_int_t)report_quantile(k->took_us, k->ok, 50), "p95Us",
+                                      (json_int_t)report_quantile(k->took_us, k->ok, 95), "p99Us",
+                                      (json_int_t)report_quantile(k->took_us, k->ok, 99), "maxUs",
+                                      (json_int_t)report_quantile(k->took_us, k->ok, 100)));
+    }
+    return kinds;
 }
 
-static void write_results(struct run *r, const struct verdict *v)
+static void write_results(const struct report *p)
 {
+    const struct run *r = p->run;
+    const struct verdict *v = p->v;
     char path[320];
     snprintf(path, sizeof path, "%s/results.json", r->dir);
     json_t *j =
@@ -191,13 +236,59 @@ static void write_results(struct run *r, const struct verdict *v)
         json_object_set_new(classes, r->o.faults[i]->name,
                             json_pack("{s:i,s:b}", "inForce", (int)r->in_force[i], "selfCheck", 1));
     json_object_set_new(j, "faultClasses", classes);
-    json_dump_file(j, path, JSON_INDENT(2));
+    json_object_set_new(j, "command", json_string(p->command));
+    json_object_set_new(j, "parameters",
+                        json_pack("{s:i,s:i,s:i,s:i,s:i}", "nodes", (int)r->o.nodes, "workers",
+                                  (int)r->o.workers, "seconds", (int)r->o.seconds, "rate", (int)r->o.rate,
+                                  "faultMs", (int)r->o.fault_ms));
+    json_object_set_new(j, "operations", kinds_json(p));
+    if (json_dump_file(j, path, JSON_INDENT(2)) != 0)
+        fprintf(stderr, "assent-jepsen: %s was not written\n", path);
     json_decref(j);
+}
+
+/* Of the run, not of whoever draws it anew. */
+static void find_command(struct report *p)
+{
+    char path[320];
+    snprintf(path, sizeof path, "%s/results.json", p->run->dir);
+    json_t *old = json_load_file(path, 0, NULL);
+    if (old != NULL) {
+        const char *command = json_string_value(json_object_get(old, "command"));
+        snprintf(p->command, sizeof p->command, "%s", command != NULL ? command : "");
+        json_decref(old);
+        return;
+    }
+    FILE *f = fopen("/proc/self/cmdline", "re");
+    size_t n = f != NULL ? fread(p->command, 1, sizeof p->command - 1, f) : 0;
+    for (size_t i = 0; i + 1 < n; i++)
+        p->command[i] = p->command[i] == 0 ? ' ' : p->command[i];
+    if (f != NULL)
+        fclose(f);
 }
 
 void report_write(struct run *r, const struct verdict *v)
 {
-    write_results(r, v);
-    write_timeline(r);
-    write_index(r, v);
+    struct report p = {.run = r, .v = v, .pair = calloc(r->history.n + 1, sizeof *p.pair)};
+    char err[200];
+    p.end_ns = r->history.n > 0 ? r->history.ops[r->history.n - 1].time_ns + 1 : 1;
+    if (p.pair == NULL)
+        abort();
+    bool formed = history_validate(&r->history, err, sizeof err) == 0; /* else nothing can be paired */
+    find_command(&p);
+    if (formed && history_pairs(&r->history, p.pair) == 0) {
+        find_windows(&p);
+        count_kinds(&p);
+        p.named_n = report_named(&p, v->why, p.named, REPORT_NAMED_MAX);
+        report_history_text(&p);
+        report_plots(&p);
+        report_timeline(&p);
+        report_findings(&p);
+        report_index(&p);
+    }
+    write_results(&p);
+    for (uint32_t i = 0; i < p.kinds_n; i++)
+        free(p.kinds[i].took_us);
+    free(p.windows);
+    free(p.pair);
 }

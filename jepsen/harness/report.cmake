@@ -1,0 +1,17 @@
+# What draws the pages (report.h), with the style and the script that stand in them.
+set(here ${CMAKE_CURRENT_LIST_DIR})
+set(embedded ${CMAKE_CURRENT_BINARY_DIR}/report_embedded.c)
+file(WRITE ${embedded}.new "#include \"report.h\"\n")
+foreach(pair report_css:report.css report_timeline_js:timeline.js)
+    string(REPLACE ":" ";" pair ${pair})
+    list(GET pair 0 symbol)
+    list(GET pair 1 file)
+    set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${here}/${file})
+    file(READ ${here}/${file} bytes HEX)
+    string(REGEX REPLACE "(..)" "0x\\1," bytes ${bytes})
+    string(REPLACE "0x0a," "0x0a,\n" bytes ${bytes})
+    file(APPEND ${embedded}.new "const char ${symbol}[] = {\n${bytes}0};\n")
+endforeach()
+configure_file(${embedded}.new ${embedded} COPYONLY)
+target_sources(assent-jepsen PRIVATE ${here}/report_text.c ${here}/report_plots.c ${here}/report_timeline.c
+    ${here}/report_index.c ${here}/report_intervals.c ${here}/report_proof.c ${embedded})
