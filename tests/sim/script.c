@@ -12,7 +12,7 @@ static const char *const names[SCRIPT_CHANNEL_NR] = {
 #undef SCRIPT_NAME
 };
 
-static void add(struct script *s, struct script_line line)
+void script_add(struct script *s, struct script_line line)
 {
     if (s->n == s->capacity) {
         s->capacity = s->capacity == 0 ? 256 : 2 * s->capacity;
@@ -35,7 +35,7 @@ struct script script_without(const struct script *s, uint32_t first, uint32_t en
     struct script copy = {.follow = true};
     for (uint32_t i = 0; i < s->n; i++)
         if (i < first || i >= end)
-            add(&copy, s->lines[i]);
+            script_add(&copy, s->lines[i]);
     script_rewind(&copy);
     return copy;
 }
@@ -60,17 +60,20 @@ void script_rewind(struct script *s)
 
 bool script_decide(struct script *s, enum script_channel channel, uint64_t n, bool drawn, uint64_t at_us)
 {
+    bool happens = drawn;
     if (s == NULL)
         return drawn;
-    if (!s->follow) {
-        if (drawn)
-            add(s, (struct script_line){channel, n, at_us});
-        return drawn;
+    if (s->follow) {
+        uint32_t *next = &s->at_next[channel];
+        while (*next < s->at_n[channel] && s->lines[s->at[channel][*next]].n < n)
+            (*next)++;
+        happens = *next < s->at_n[channel] && s->lines[s->at[channel][*next]].n == n;
+    } else if (drawn) {
+        script_add(s, (struct script_line){channel, n, at_us});
     }
-    uint32_t *next = &s->at_next[channel];
-    while (*next < s->at_n[channel] && s->lines[s->at[channel][*next]].n < n)
-        (*next)++;
-    return *next < s->at_n[channel] && s->lines[s->at[channel][*next]].n == n;
+    if (happens && s->note != NULL)
+        s->note(s->note_data, (struct script_line){channel, n, at_us});
+    return happens;
 }
 
 void script_write(const struct script *s, FILE *file)
@@ -89,7 +92,7 @@ bool script_read_line(struct script *s, const char *line)
         return false;
     for (uint32_t i = 0; i < SCRIPT_CHANNEL_NR; i++)
         if (strcmp(name, names[i]) == 0) {
-            add(s, (struct script_line){(enum script_channel)i, n, (uint64_t)(at_s * 1e6)});
+            script_add(s, (struct script_line){(enum script_channel)i, n, (uint64_t)(at_s * 1e6)});
             return true;
         }
     return false;

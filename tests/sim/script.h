@@ -33,11 +33,15 @@ struct script {
     bool follow; /* else: note down */
     struct script_line *lines;
     uint32_t n, capacity;
+    /* Hears of every fault that happens; NULL: nobody. */
+    void (*note)(void *data, struct script_line line);
+    void *note_data;
     uint32_t *at[SCRIPT_CHANNEL_NR]; /* following: the lines of a channel, by number */
     uint32_t at_n[SCRIPT_CHANNEL_NR], at_next[SCRIPT_CHANNEL_NR];
 };
 
 void script_close(struct script *s);
+void script_add(struct script *s, struct script_line line);
 /* A copy that will be followed, without the lines from `first` up to `end`. */
 struct script script_without(const struct script *s, uint32_t first, uint32_t end);
 /* From the first decision again. */

@@ -1,0 +1,38 @@
+#!/bin/sh
+# A run that finds something is shrunk: fewer faults are left, and the file that was written shows the same kind of
+# finding again, twice alike.  usage: shrink.sh PROGRAM FOLDER GUARD SEEDS
+#   PROGRAM: the simulator with guards that can be switched off; GUARD: the one that is missing; SEEDS: to look through
+set -u
+program=$1 folder=$2 guard=$3 seeds=$4
+mkdir -p "$folder"
+file=$folder/guard-$guard.run
+
+fail() {
+    echo "$1" >&2
+    exit 1
+}
+
+seed=1
+while [ "$seed" -le "$seeds" ]; do
+    "$program" --seeds 1 --from "$seed" --guard-off "$guard" >/dev/null 2>&1
+    kind=$?
+    [ "$kind" -ge 127 ] && break
+    seed=$((seed + 1))
+done
+[ "$seed" -le "$seeds" ] || fail "without guard $guard nothing was found in $seeds seeds"
+
+said=$("$program" --shrink "$seed" --guard-off "$guard" --within 40 --out "$file")
+[ $? -eq "$kind" ] || fail "seed $seed: exit $kind, shrunk to another kind: $said"
+echo "seed $seed: $said"
+before=$(echo "$said" | sed -n 's/.*, faults \([0-9]*\) -> \([0-9]*\),.*/\1/p')
+after=$(echo "$said" | sed -n 's/.*, faults \([0-9]*\) -> \([0-9]*\),.*/\2/p')
+[ -n "$before" ] && [ "$after" -lt "$before" ] || fail "no smaller: $before faults, then $after"
+[ "$(grep -c '^fault ' "$file")" -eq "$after" ] || fail "the file does not hold its $after faults"
+
+for again in 1 2; do
+    "$program" --replay "$file" --trace >"$folder/$again.out" 2>"$folder/$again.err"
+    [ $? -eq "$kind" ] || fail "the shrunk run does not find the same kind again"
+done
+cmp "$folder/1.err" "$folder/2.err" || fail "two replays differ"
+[ "$(wc -l <"$folder/1.err")" -gt 20 ] || fail "the trace is missing"
+echo "seed $seed without guard $guard: $before faults became $after, and the file shows it again"
