@@ -14,29 +14,85 @@
 
 static void usage(void)
 {
-    fprintf(stderr, "usage: assent-jepsen --workload NAME [--faults A,B] [--seconds N] [--nodes 3] "
-                    "[--workers 10] [--rate "
-                    "200]\n                     [--fault-ms 4000] [--seed N] [--assentd PROGRAM] [--out DIR] "
-                    "[--loopback] [--list]\n       assent-jepsen --judge FOLDER   the verdict on an old run; "
-                    "--redraw FOLDER writes its pages "
-                    "too\n\nworkloads:\n");
+    fputs("usage: assent-jepsen --workload NAME [--faults A,B:SHAPE | all] [--seconds 60] [--nodes 3] "
+          "[--workers 10]\n"
+          "           [--rate 200] [--fault-ms 4000] [--at-once 1] [--snapshot-entries 400] [--seed 1]\n"
+          "           [--assentd PROGRAM] [--out DIR] [--loopback]\n"
+          "       assent-jepsen --list\n"
+          "       assent-jepsen --judge FOLDER   the verdict on an old run; --redraw FOLDER writes its pages "
+          "too\n\n"
+          "workloads:\n",
+          stderr);
     for (uint32_t i = 0; i < workloads_n; i++)
         fprintf(stderr, "  %-12s %s\n", workloads[i]->name, workloads[i]->what);
     fprintf(stderr, "faults:\n");
-    for (uint32_t i = 0; i < faults_n; i++)
+    for (uint32_t i = 0; i < faults_n; i++) {
         fprintf(stderr, "  %-12s %s\n", faults[i]->name, faults[i]->what);
+        for (uint32_t k = 0; faults[i]->shapes != NULL && faults[i]->shapes[k] != NULL; k++)
+            fprintf(stderr, "%s%s:%s", k == 0 ? "               " : " ", faults[i]->name,
+                    faults[i]->shapes[k]);
+        fprintf(stderr, faults[i]->shapes != NULL ? "\n" : "");
+    }
+}
+
+static const char *absent(const struct options *o, const struct fault *f)
+{
+    if ((f->needs & SUT_NETWORK) && o->loopback)
+        return "needs network namespaces, not --loopback";
+    if ((f->needs & SUT_DISKS) && geteuid() != 0)
+        return "needs loop devices and mounts (root)";
+    if ((f->needs & SUT_NETWORK) && geteuid() != 0)
+        return "needs network namespaces (root)";
+    return NULL;
+}
+
+/* "all" are those that are possible here; the others are named on standard error. */
+static void take_all(struct options *o)
+{
+    for (uint32_t i = 0; i < faults_n; i++) {
+        const char *why = absent(o, faults[i]);
+        if (why != NULL)
+            fprintf(stderr, "assent-jepsen: without %s, which %s\n", faults[i]->name, why);
+        else if (o->faults_n < FAULTS_MAX)
+            o->faults[o->faults_n++] = faults[i];
+    }
+}
+
+/* "partition", or one of its shapes: "partition:ring". */
+static bool take_fault(struct options *o, char *name)
+{
+    char *shape = strchr(name, ':');
+    if (shape != NULL)
+        *shape++ = 0;
+    const struct fault *f = fault_find(name);
+    if (f == NULL || o->faults_n == FAULTS_MAX)
+        return false;
+    for (uint32_t i = 0; shape != NULL && o->shapes[o->faults_n] == 0; i++) {
+        if (i == fault_shapes(f) || f->shapes == NULL)
+            return false;
+        if (strcmp(f->shapes[i], shape) == 0)
+            o->shapes[o->faults_n] = i + 1;
+    }
+    const char *why = absent(o, f);
+    if (why != NULL) {
+        fprintf(stderr, "assent-jepsen: %s %s\n", name, why);
+        exit(3);
+    }
+    o->faults[o->faults_n++] = f;
+    return true;
 }
 
 static bool take_faults(struct options *o, char *list)
 {
-    for (char *save = NULL, *name = strtok_r(list, ",", &save); name != NULL;
-         name = strtok_r(NULL, ",", &save)) {
-        const struct fault *f = fault_find(name);
-        if (f == NULL || o->faults_n == sizeof o->faults / sizeof o->faults[0])
-            return false;
-        o->faults[o->faults_n++] = f;
+    if (strcmp(list, "all") == 0) {
+        take_all(o);
+        return true;
     }
-    return true;
+    bool ok = true;
+    for (char *save = NULL, *name = strtok_r(list, ",", &save); ok && name != NULL;
+         name = strtok_r(NULL, ",", &save))
+        ok = take_fault(o, name);
+    return ok;
 }
 
 static bool take(struct options *o, const char *name, char *value)
@@ -48,8 +104,10 @@ static bool take(struct options *o, const char *name, char *value)
                 o->workload = workloads[i];
         return o->workload != NULL;
     }
-    if (strcmp(name, "--faults") == 0)
-        return take_faults(o, value);
+    if (strcmp(name, "--faults") == 0) {
+        o->list = value; /* taken when all other options are known */
+        return true;
+    }
     if (strcmp(name, "--seconds") == 0)
         o->seconds = number;
     else if (strcmp(name, "--nodes") == 0)
@@ -60,6 +118,10 @@ static bool take(struct options *o, const char *name, char *value)
         o->rate = number;
     else if (strcmp(name, "--fault-ms") == 0)
         o->fault_ms = number;
+    else if (strcmp(name, "--at-once") == 0)
+        o->at_once = number;
+    else if (strcmp(name, "--snapshot-entries") == 0)
+        o->snapshot_entries = number;
     else if (strcmp(name, "--seed") == 0)
         o->seed = strtoull(value, NULL, 10);
     else if (strcmp(name, "--assentd") == 0)
@@ -80,6 +142,8 @@ int main(int argc, char **argv)
                         .rate = 200,
                         .seed = 1,
                         .fault_ms = 4000,
+                        .at_once = 1,
+                        .snapshot_entries = 400,
                         .program = "build/release/node/assentd",
                         .out = "jepsen-runs"};
     bool ok = true;
@@ -99,13 +163,7 @@ int main(int argc, char **argv)
     }
     ok =
         ok && o.workload != NULL && o.nodes >= 1 && o.nodes <= NODES_MAX && o.workers >= 1 && o.workers <= 64;
-    for (uint32_t i = 0; ok && i < o.faults_n; i++) {
-        if ((o.faults[i]->needs & SUT_NETWORK) && o.loopback) {
-            fprintf(stderr, "assent-jepsen: %s needs network namespaces, not --loopback\n",
-                    o.faults[i]->name);
-            return 3;
-        }
-    }
+    ok = ok && o.at_once >= 1 && o.fault_ms >= 100 && (o.list == NULL || take_faults(&o, o.list));
     if (!ok) {
         usage();
         return 3;

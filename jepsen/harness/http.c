@@ -103,6 +103,30 @@ void http_ask(const char *base, const char *method, const char *path, const char
     free(answer.bytes);
 }
 
+char *http_text(const char *base, const char *path, long timeout_ms)
+{
+    char url[1024];
+    long status = 0;
+    struct buffer page = {NULL, 0};
+    CURL *easy = curl_easy_init();
+    if (easy == NULL)
+        abort();
+    snprintf(url, sizeof url, "%s%s", base, path);
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_WRITEDATA, &page);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_PROXY, "");
+    curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, timeout_ms);
+    if (curl_easy_perform(easy) == CURLE_OK)
+        curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_cleanup(easy);
+    if (status == 200)
+        return page.bytes;
+    free(page.bytes);
+    return NULL;
+}
+
 void http_close(struct http_answer *answer)
 {
     json_decref(answer->data);

@@ -25,6 +25,8 @@ struct http_answer {
  * (may be NULL) is borrowed.  A read has no effect, so it is never UNKNOWN. */
 void http_ask(const char *base, const char *method, const char *path, const char *key, const json_t *body,
               long timeout_ms, bool read, struct http_answer *out);
+/* A page as it stands; NULL: there was none.  Free it. */
+char *http_text(const char *base, const char *path, long timeout_ms);
 void http_close(struct http_answer *answer);
 
 #endif

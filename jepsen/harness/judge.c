@@ -33,9 +33,15 @@ static void judge_kinds(const struct history *h, struct verdict *v)
 
 static void judge_violations(const struct history *h, struct verdict *v)
 {
-    for (size_t i = 0; i < h->n; i++)
-        if (h->ops[i].process == PROCESS_NEMESIS && strcmp(h->ops[i].f, "violation") == 0)
-            verdict_invalid(v, "%s", json_string_value(h->ops[i].value));
+    for (size_t i = 0; i < h->n; i++) {
+        const char *text = json_string_value(h->ops[i].value);
+        if (h->ops[i].process != PROCESS_NEMESIS || strcmp(h->ops[i].f, "violation") != 0 || text == NULL)
+            continue;
+        if (strncmp(text, "harness error", 13) == 0)
+            verdict_malformed(v, "%s", text);
+        else
+            verdict_invalid(v, "%s", text);
+    }
 }
 
 void judge_history(struct run *r, struct verdict *v)

@@ -149,6 +149,10 @@ uint32_t network_probe(struct sut *s, uint32_t from, uint32_t to, uint32_t n, in
             break;
         if (arrived == 0 && first_us != NULL)
             *first_us = now_us() - sent_us;
+        if (n == 1) { /* nothing else to count */
+            arrived++;
+            break;
+        }
     }
     if (out >= 0)
         close(out);

@@ -18,7 +18,9 @@
 
 #include "http.h"
 
-#define STOP_MS 10000
+#define STOP_MS    10000
+#define TEXT_OF(x) #x
+#define TEXT(x)    TEXT_OF(x)
 #ifdef __aarch64__
 #define FAKETIME "/usr/lib/aarch64-linux-gnu/faketime/libfaketimeMT.so.1"
 #else
@@ -87,7 +89,7 @@ static void place(struct sut *s, uint32_t i, uint32_t id)
     snprintf(node->log, sizeof node->log, "%s/node-%u.log", s->dir, id);
     if (s->wants & SUT_CLOCKS)
         snprintf(node->faketime, sizeof node->faketime, "%s/node-%u.clock", s->dir, id);
-    sut_clock(s, i, 0);
+    sut_clock(s, i, 0, 1);
 }
 
 bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, unsigned wants, char *why,
@@ -106,6 +108,8 @@ bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, u
         snprintf(why, why_size, "clocks cannot be set apart: %s is missing (package libfaketime)", FAKETIME);
         return false;
     }
+    if ((wants & SUT_TRACE) && !tracer_there(why, why_size))
+        return false;
     for (uint32_t i = 0; i <= n; i++) {
         snprintf(s->nodes[i].host, sizeof s->nodes[i].host, "127.0.0.1");
         place(s, i, i + 1);
@@ -126,7 +130,7 @@ bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, u
 
 static void exec_node(struct sut *s, struct sut_node *n)
 {
-    char id[16], name[32], cluster[512] = "", raft[64], http[64], rpc[64];
+    char id[16], name[32], cluster[512] = "", raft[64], http[64], rpc[64], entries[16], trailing[16];
     snprintf(id, sizeof id, "%u", n->id);
     snprintf(name, sizeof name, "node-%u", n->id);
     for (uint32_t i = 0; i < s->n; i++)
@@ -141,13 +145,40 @@ static void exec_node(struct sut *s, struct sut_node *n)
         setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
     }
     snprintf(raft, sizeof raft, "%s:%u", n->host, n->raft);
+    snprintf(entries, sizeof entries, "%u", s->snapshot_entries);
+    snprintf(trailing, sizeof trailing, "%u", s->snapshot_entries / 4);
+    const char *words[32] = {s->program,
+                             "--id",
+                             id,
+                             "--name",
+                             name,
+                             "--data",
+                             n->dir,
+                             "--http",
+                             http,
+                             "--rpc",
+                             rpc,
+                             "--insecure",
+                             "--election-ms",
+                             TEXT(SUT_ELECTION_MS),
+                             "--max-skew-ms",
+                             TEXT(SUT_SKEW_MS)};
+    int w = 16;
+    words[w++] = n->join ? "--join" : "--cluster";
+    if (!n->join)
+        words[w++] = cluster;
+    if (n->join) {
+        words[w++] = "--raft-listen";
+        words[w++] = raft;
+    }
+    if (s->snapshot_entries > 0) {
+        words[w++] = "--snapshot-log-entries";
+        words[w++] = entries;
+        words[w++] = "--snapshot-trailing";
+        words[w++] = trailing;
+    }
     network_enter(n->ns);
-    if (n->join)
-        execl(s->program, s->program, "--id", id, "--name", name, "--data", n->dir, "--join", "--raft-listen",
-              raft, "--http", http, "--rpc", rpc, "--insecure", (char *)NULL);
-    else
-        execl(s->program, s->program, "--id", id, "--name", name, "--data", n->dir, "--cluster", cluster,
-              "--http", http, "--rpc", rpc, "--insecure", (char *)NULL);
+    execv(s->program, (char *const *)words);
     _exit(127);
 }
 
@@ -157,6 +188,8 @@ bool sut_start(struct sut *s, uint32_t i)
     if (n->pid != 0)
         return true;
     pid_t judge = getpid();
+    n->exit_status = -1;
+    n->started_ms = sut_now_ms();
     n->pid = fork();
     if (n->pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -186,6 +219,12 @@ void sut_kill(struct sut *s, uint32_t i)
         return;
     kill(s->nodes[i].pid, SIGKILL);
     gone(&s->nodes[i]);
+    tracer_end(s, i);
+}
+
+static int status_of(int status)
+{
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
 }
 
 int sut_exit_status(struct sut *s, uint32_t i, uint64_t timeout_ms)
@@ -196,7 +235,8 @@ int sut_exit_status(struct sut *s, uint32_t i, uint64_t timeout_ms)
         if (waitpid(n->pid, &status, WNOHANG) == n->pid) {
             n->pid = 0;
             n->paused = false;
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 256 + WTERMSIG(status);
+            tracer_end(s, i);
+            return status_of(status);
         }
         if (sut_now_ms() - from >= timeout_ms)
             return -1;
@@ -226,8 +266,10 @@ void sut_pause(struct sut *s, uint32_t i, bool on)
 
 void sut_cut(struct sut *s, uint32_t from, uint32_t to, bool cut)
 {
-    if ((s->wants & SUT_NETWORK) && from != to)
-        network_cut(s, from, to, cut);
+    if ((s->wants & SUT_NETWORK) == 0 || from == to || s->cut[from][to] == cut)
+        return;
+    network_cut(s, from, to, cut);
+    s->cut[from][to] = cut;
 }
 
 void sut_heal(struct sut *s)
@@ -237,18 +279,22 @@ void sut_heal(struct sut *s)
             sut_cut(s, i, k, false);
 }
 
-void sut_clock(struct sut *s, uint32_t i, int64_t offset_ms)
+/* libfaketime counts a rate from the start of the process, so the offset takes back what it would have added
+ * until now. */
+void sut_clock(struct sut *s, uint32_t i, int64_t offset_ms, double rate)
 {
     if (!(s->wants & SUT_CLOCKS))
         return;
     char temporary[340];
-    snprintf(temporary, sizeof temporary, "%s.new", s->nodes[i].faketime);
+    const struct sut_node *n = &s->nodes[i];
+    double ran_s = n->pid != 0 ? (double)(sut_now_ms() - n->started_ms) / 1000 : 0;
+    snprintf(temporary, sizeof temporary, "%s.new", n->faketime);
     FILE *f = fopen(temporary, "we");
     if (f == NULL)
         return;
-    fprintf(f, "%+.3f\n", (double)offset_ms / 1000);
+    fprintf(f, "%+.3f x%.3f\n", (double)offset_ms / 1000 - (rate - 1) * ran_s, rate);
     fclose(f);
-    rename(temporary, s->nodes[i].faketime);
+    rename(temporary, n->faketime);
 }
 
 int sut_leader(struct sut *s)
@@ -288,12 +334,16 @@ bool sut_settled(struct sut *s, uint64_t timeout_ms)
 uint32_t sut_dead(struct sut *s)
 {
     uint32_t dead = 0;
-    for (uint32_t i = 0; i < s->n; i++) {
+    for (uint32_t i = 0; i <= s->n; i++) {
         int status;
-        if (s->nodes[i].pid != 0 && waitpid(s->nodes[i].pid, &status, WNOHANG) == s->nodes[i].pid) {
-            s->nodes[i].pid = 0;
-            dead++;
-        }
+        struct sut_node *n = &s->nodes[i];
+        if (n->pid == 0 || waitpid(n->pid, &status, WNOHANG) != n->pid)
+            continue;
+        n->pid = 0;
+        n->paused = false;
+        n->exit_status = status_of(status);
+        tracer_end(s, i);
+        dead |= 1u << i;
     }
     return dead;
 }

@@ -15,10 +15,15 @@
 #define NODES_MAX 7
 
 /* What a run's faults need. */
-#define SUT_NETWORK 1u /* a namespace per node, on a bridge */
-#define SUT_SWITCH  2u /* on a switch of the judge's own instead (with SUT_NETWORK) */
-#define SUT_DISKS   4u /* an ext4 per node */
-#define SUT_CLOCKS  8u /* libfaketime */
+#define SUT_NETWORK 1u  /* a namespace per node, on a bridge */
+#define SUT_SWITCH  2u  /* on a switch of the judge's own instead (with SUT_NETWORK) */
+#define SUT_DISKS   4u  /* an ext4 per node */
+#define SUT_CLOCKS  8u  /* libfaketime */
+#define SUT_TRACE   16u /* strace, to make calls of a node slow */
+
+/* What the nodes are told, for faults that aim at it. */
+#define SUT_ELECTION_MS 300
+#define SUT_SKEW_MS     500 /* what they tolerate between their clocks */
 
 struct tap_switch;
 
@@ -34,6 +39,9 @@ struct sut_node {
     bool join; /* enters a running cluster */
     uint16_t raft, http, rpc;
     char faketime[320]; /* file with the offset of its clock; "": its clock is true */
+    uint64_t started_ms;
+    pid_t tracer;    /* strace that makes it slow; 0: none */
+    int exit_status; /* how it ended by itself: status, or 256 + number of a signal; -1: it did not */
 };
 
 struct sut {
@@ -41,9 +49,11 @@ struct sut {
     struct sut_node nodes[NODES_MAX + 1]; /* the one behind them comes and goes by changes of membership */
     uint32_t next_id;
     char dir[256];
-    char program[256]; /* assentd */
-    unsigned wants;    /* SUT_...: what there is */
-    int own_ns;        /* the judge's namespace, while others are entered; -1: none */
+    char program[256];              /* assentd */
+    unsigned wants;                 /* SUT_...: what there is */
+    uint32_t snapshot_entries;      /* a snapshot after so many entries of the log; 0: as the product likes */
+    bool cut[NODES_MAX][NODES_MAX]; /* what is cut now */
+    int own_ns;                     /* the judge's namespace, while others are entered; -1: none */
     struct tap_switch *fabric;
 };
 
@@ -64,8 +74,9 @@ void sut_pause(struct sut *s, uint32_t i, bool on);
 /* What `from` sends to `to` vanishes. */
 void sut_cut(struct sut *s, uint32_t from, uint32_t to, bool cut);
 void sut_heal(struct sut *s);
-/* Set the node's clock apart by so many milliseconds. */
-void sut_clock(struct sut *s, uint32_t i, int64_t offset_ms);
+/* Set the node's clock apart by so many milliseconds; from there on it goes `rate` times as fast as the true
+ * one.  Its monotonic clock stays true. */
+void sut_clock(struct sut *s, uint32_t i, int64_t offset_ms, double rate);
 /* Index of the node that says it leads, -1: none answers so. */
 int sut_leader(struct sut *s);
 /* Wait until somebody leads and all running nodes know it; false after `timeout_ms`. */
@@ -74,7 +85,7 @@ bool sut_settled(struct sut *s, uint64_t timeout_ms);
  * end, directory included. */
 uint32_t sut_join(struct sut *s);
 void sut_leave(struct sut *s);
-/* Nodes that died by themselves since they were started: their number. */
+/* Nodes that died by themselves since the last call: a bit each.  `exit_status` says how. */
 uint32_t sut_dead(struct sut *s);
 
 /* ---- network.c ---- */
@@ -86,6 +97,13 @@ void network_cut(struct sut *s, uint32_t from, uint32_t to, bool cut);
  * how long the first took (may be NULL). */
 uint32_t network_probe(struct sut *s, uint32_t from, uint32_t to, uint32_t n, int wait_ms,
                        uint64_t *first_us);
+
+/* ---- tracer.c: system calls of a running node, made slow from outside ---- */
+bool tracer_there(char *why, size_t why_size);
+/* Each of the named calls ("fdatasync,pwrite64") that the node makes from now on takes `delay_us` longer;
+ * with `every` only each so-manieth (0: all).  Back when it is in force; false: the node cannot be traced. */
+bool tracer_slow(struct sut *s, uint32_t i, const char *calls, uint32_t delay_us, uint32_t every);
+void tracer_end(struct sut *s, uint32_t i); /* safe when there is none */
 
 /* ---- disks.c ---- */
 bool disks_up(struct sut *s, char *why, size_t why_size);

@@ -12,7 +12,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "dice.h"
 #include "judge.h"
+#include "nemesis.h"
+#include "schedule.h"
+#include "watch.h"
 
 #define SETTLE_MS 60000
 
@@ -38,12 +42,7 @@ uint64_t run_now_ns(const struct run *r)
 
 uint64_t run_random(struct run *r, uint64_t below)
 {
-    r->random += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t x = r->random;
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    x ^= x >> 31;
-    return below == 0 ? 0 : x % below;
+    return dice_roll(&r->random, below);
 }
 
 void run_record(struct run *r, struct op *op)
@@ -105,7 +104,7 @@ static bool worker_once(struct worker *w, bool final)
     struct run *r = w->run;
     struct op invoke = {.process = w->process, .type = OP_INVOKE};
     pthread_mutex_lock(&r->lock);
-    const struct sut_node *node = &r->sut.nodes[(w->number + run_random(r, 8) / 7) % r->sut.n];
+    const struct sut_node *node = &r->sut.nodes[(w->number + dice_roll(&r->random_nodes, 8) / 7) % r->sut.n];
     bool asked = r->o.workload->next(r, w->number, final, &invoke);
     pthread_mutex_unlock(&r->lock);
     if (!asked)
@@ -171,6 +170,25 @@ static void workers_join(struct run *r, struct worker *workers)
 
 /* ---- the nemesis ---- */
 
+static void progress(const struct run *r, const char *now)
+{
+    fprintf(stderr, "%s%6.1f s  %8" PRIu64 " ok %6" PRIu64 " refused %5" PRIu64 " unknown  %2u leaders  %s\n",
+            isatty(2) ? "\r\033[K" : "", (double)run_now_ns(r) / 1e9, r->ok, r->failed, r->unknown,
+            r->leaders_seen, now);
+}
+
+/* A line that goes on in place, for people who wait. */
+static void heartbeat(struct run *r)
+{
+    uint64_t second = run_now_ns(r) / 1000000000u;
+    if (second == r->second_shown || !isatty(2))
+        return;
+    fprintf(stderr, "\r\033[K%6" PRIu64 " of %u s  %8" PRIu64 " ok  %4" PRIu64 " a second", second,
+            r->o.seconds, r->ok, (r->ok - r->ok_shown) / (second - r->second_shown));
+    r->second_shown = second;
+    r->ok_shown = r->ok;
+}
+
 static void watch_leader(struct run *r)
 {
     int leader = sut_leader(&r->sut);
@@ -180,75 +198,98 @@ static void watch_leader(struct run *r)
     }
 }
 
-static void wait_ms(struct run *r, uint64_t ms, uint64_t until_ns)
-{
-    uint64_t end = run_now_ns(r) + ms * 1000000;
-    while (run_now_ns(r) < end && run_now_ns(r) < until_ns && !interrupted) {
-        watch_leader(r);
-        nap_ns(100000000);
-    }
-}
-
-static uint64_t about(struct run *r, uint64_t ms)
-{
-    pthread_mutex_lock(&r->lock);
-    uint64_t t = ms / 2 + run_random(r, ms + 1);
-    pthread_mutex_unlock(&r->lock);
-    return t;
-}
-
-static void progress(const struct run *r, const char *now)
-{
-    fprintf(stderr, "%6.1f s  %8" PRIu64 " ok %6" PRIu64 " refused %5" PRIu64 " unknown  %2u leaders  %s\n",
-            (double)run_now_ns(r) / 1e9, r->ok, r->failed, r->unknown, r->leaders_seen, now);
-}
+struct nemesis_view {
+    struct schedule schedule;
+    struct schedule_context context;
+    uint64_t watched_ms, compared_ms;
+};
 
 /* Nobody ends by itself, unless a fault gives it a reason. */
-static void watch_deaths(struct run *r, const struct fault *f)
+static void deaths(struct run *r, const struct schedule *s)
 {
-    uint32_t dead = sut_dead(&r->sut);
-    if (dead > 0 && (f == NULL || !f->may_die))
-        run_violation(r, "%u nodes ended by themselves %s %s: see their logs", dead,
-                      f != NULL ? "under" : "without a fault", f != NULL ? f->name : "");
+    char under[128] = "";
+    bool may_die = false;
+    for (uint32_t i = 0; i < r->o.faults_n; i++) {
+        if ((s->active & (1u << i)) == 0)
+            continue;
+        may_die = may_die || r->o.faults[i]->may_die;
+        snprintf(under + strlen(under), sizeof under - strlen(under), " %s", r->o.faults[i]->name);
+    }
+    watch_deaths(r, may_die, under[0] != 0 ? under : " no fault");
 }
 
-/* Every class once before any comes again, in random order. */
-static uint32_t choose(struct run *r, uint32_t *left)
+static void begin(struct run *r, struct nemesis_view *v, const struct schedule_step *step, uint64_t now_ms)
 {
-    pthread_mutex_lock(&r->lock);
-    if (*left == 0)
-        *left = (1u << r->o.faults_n) - 1;
-    uint32_t i;
-    do
-        i = (uint32_t)run_random(r, r->o.faults_n);
-    while ((*left & (1u << i)) == 0);
-    *left &= ~(1u << i);
-    pthread_mutex_unlock(&r->lock);
-    return i;
+    char text[256] = "";
+    uint32_t i = step->fault;
+    const struct fault *f = r->o.faults[i];
+    struct schedule before = v->schedule;
+    deaths(r, &before);
+    v->schedule = step->then;
+    if (!f->begin(r, r->o.shapes[i] > 0 ? r->o.shapes[i] - 1 : step->shape, text, sizeof text)) {
+        v->schedule = schedule_refused(v->schedule, i, now_ms);
+        return;
+    }
+    v->schedule = schedule_took(v->schedule, i, run_now_ns(r) / 1000000 - now_ms);
+    r->faults_applied++;
+    r->in_force[i]++;
+    run_nemesis_op(r, f->name, text);
+    progress(r, text);
+}
+
+static void end(struct run *r, struct nemesis_view *v, const struct schedule_step *step)
+{
+    const struct fault *f = r->o.faults[step->fault];
+    deaths(r, &v->schedule);
+    v->schedule = step->then;
+    f->end(r);
+    run_nemesis_op(r, f->name, "end");
+    progress(r, "healed");
+}
+
+static void look(struct run *r, struct nemesis_view *v, uint64_t now_ms)
+{
+    for (uint32_t i = 0; i < r->o.faults_n; i++)
+        if ((v->schedule.active & (1u << i)) != 0 && r->o.faults[i]->tick != NULL)
+            r->o.faults[i]->tick(r);
+    if (now_ms - v->watched_ms >= 200) {
+        v->watched_ms = now_ms;
+        watch_leader(r);
+    }
+    if (now_ms - v->compared_ms >= 1000) {
+        v->compared_ms = now_ms;
+        watch_replicas(r);
+    }
+    heartbeat(r);
 }
 
 static void nemesis(struct run *r)
 {
-    uint64_t until_ns = (uint64_t)r->o.seconds * 1000000000u;
-    uint32_t left = 0;
-    wait_ms(r, 3000, until_ns); /* a calm beginning to compare with */
-    while (run_now_ns(r) < until_ns && !interrupted) {
-        char text[256] = "";
-        uint32_t i = r->o.faults_n > 0 ? choose(r, &left) : 0;
-        const struct fault *f = r->o.faults_n > 0 ? r->o.faults[i] : NULL;
-        watch_deaths(r, NULL);
-        if (f != NULL && f->begin(r, text, sizeof text)) {
-            r->faults_applied++;
-            r->in_force[i]++;
-            run_nemesis_op(r, f->name, text);
-            progress(r, text);
-            wait_ms(r, about(r, r->o.fault_ms), until_ns);
-            watch_deaths(r, f);
-            f->end(r);
-            run_nemesis_op(r, f->name, "end");
+    struct nemesis_view v = {.schedule = schedule_start(r->o.seed),
+                             .context = {.classes = r->o.faults_n,
+                                         .at_once = r->o.at_once,
+                                         .mean_ms = r->o.fault_ms,
+                                         .until_ms = (uint64_t)r->o.seconds * 1000}};
+    for (uint32_t i = 0; i < r->o.faults_n; i++) {
+        const struct fault *f = r->o.faults[i];
+        v.context.shapes[i] = r->o.shapes[i] > 0 ? 1 : fault_shapes(f);
+        v.context.alone |= (uint32_t)f->alone << i;
+    }
+    for (uint64_t now_ms; !interrupted; nap_ns(50000000)) {
+        struct schedule_step step;
+        now_ms = run_now_ns(r) / 1000000;
+        while (step = schedule_next(v.schedule, &v.context, now_ms),
+               step.what != SCHEDULE_WAIT && !interrupted) {
+            if (step.what == SCHEDULE_BEGIN)
+                begin(r, &v, &step, now_ms);
+            else
+                end(r, &v, &step);
+            now_ms = run_now_ns(r) / 1000000;
         }
-        wait_ms(r, about(r, r->o.fault_ms / 2 + 500), until_ns);
-        progress(r, f != NULL ? "healed" : "calm");
+        v.schedule = step.then;
+        if (now_ms >= v.context.until_ms && v.schedule.active == 0)
+            return;
+        look(r, &v, now_ms);
     }
 }
 
@@ -295,6 +336,7 @@ static bool start_nodes(struct run *r, char *why, size_t why_size)
     closing = r;
     if (!sut_open(&r->sut, r->o.nodes, r->dir, r->o.program, wants, why, why_size))
         return false;
+    r->sut.snapshot_entries = r->o.snapshot_entries;
     for (uint32_t i = 0; i < r->sut.n; i++)
         if (!sut_start(&r->sut, i))
             return false;
@@ -348,7 +390,8 @@ static void work(struct run *r, struct verdict *v)
     sut_heal(&r->sut);
     for (uint32_t i = 0; i < r->sut.n; i++) {
         sut_pause(&r->sut, i, false);
-        sut_clock(&r->sut, i, 0);
+        sut_clock(&r->sut, i, 0, 1);
+        tracer_end(&r->sut, i);
         sut_start(&r->sut, i);
     }
     bool recovered = sut_settled(&r->sut, SETTLE_MS);
@@ -357,6 +400,8 @@ static void work(struct run *r, struct verdict *v)
     r->final = true;
     workers_run(r, workers, worker_final);
     workers_join(r, workers);
+    if (recovered)
+        watch_end(r);
     judge(r, recovered, v);
 }
 
@@ -364,13 +409,14 @@ int run_all(struct run *r, const struct options *o)
 {
     char why[512] = "";
     struct verdict v;
-    *r = (struct run){.o = *o, .random = o->seed, .last_leader = -1};
+    *r = (struct run){.o = *o, .random = o->seed, .random_nodes = o->seed + 1, .last_leader = -1};
     pthread_mutex_init(&r->lock, NULL);
     history_init(&r->history);
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     signal(SIGPIPE, SIG_IGN);
     atexit(on_exit_close);
+    r->nemesis = nemesis_open(o->seed);
     r->started_ns = monotonic_ns();
     if (!make_dirs(r, why, sizeof why) || !start_nodes(r, why, sizeof why) ||
         !calibrate(r, why, sizeof why)) {
@@ -393,5 +439,7 @@ int run_all(struct run *r, const struct options *o)
            o->workload->name, verdict_name(v.valid), v.why, r->ok, r->failed, r->unknown, r->faults_applied,
            r->leaders_seen, r->dir);
     history_close(&r->history);
+    watch_close(r);
+    nemesis_close(r->nemesis);
     return v.malformed ? 3 : verdict_exit(v.valid);
 }

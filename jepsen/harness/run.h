@@ -33,28 +33,36 @@ struct workload {
 /* A class of faults. */
 struct fault {
     const char *name, *what;
-    /* Break something; describe it.  False: not possible now. */
-    bool (*begin)(struct run *r, char *text, size_t size);
+    const char *const *shapes; /* their names, NULL at the end; NULL: there is one only */
+    /* Break something in this shape; describe it.  False: not possible now, nothing is broken. */
+    bool (*begin)(struct run *r, uint32_t shape, char *text, size_t size);
+    void (*tick)(struct run *r); /* about every 50 ms while in force; may be NULL */
     void (*end)(struct run *r);
     /* Before the run: does it break what it says, and mend it?  False: `why` says what it did not do. */
     bool (*calibrate)(struct run *r, char *why, size_t size);
     unsigned needs; /* SUT_... */
-    bool may_die;   /* a node may end by itself under it */
+    bool may_die;   /* a node may end by itself under it, with FAULT_EXIT */
+    bool alone;     /* not together with others: it needs a cluster that serves */
 };
 #define FAULTS_MAX 16
+#define FAULT_EXIT 70 /* docs/configuration.md: this replica cannot go on */
 extern const struct fault *const faults[];
 extern const uint32_t faults_n;
-const struct fault *fault_find(const char *name);
+const struct fault *fault_find(const char *name); /* NULL: none */
+uint32_t fault_shapes(const struct fault *f);     /* how many, 1 or more */
 
 struct options {
     const struct workload *workload;
-    const struct fault *faults[FAULTS_MAX]; /* one at a time, in random order; none: a calm run */
-    uint32_t faults_n;
+    const struct fault *faults[FAULTS_MAX]; /* in random order; none: a calm run */
+    uint32_t shapes[FAULTS_MAX];            /* of each: its number + 1; 0: all of them by turns */
+    uint32_t faults_n, at_once;             /* how many may be in force together */
     uint32_t nodes, workers, seconds;
     uint32_t rate; /* operations per second, all workers together */
     uint64_t seed;
     uint32_t fault_ms; /* mean time a fault lasts, and between two */
+    uint32_t snapshot_entries;
     const char *program, *out;
+    char *list;    /* of faults, as given */
     bool loopback; /* no namespaces */
 };
 
@@ -65,19 +73,23 @@ struct run {
     uint64_t started_ns;
     pthread_mutex_t lock; /* of everything below */
     struct history history;
-    FILE *file; /* history.jsonl, a line per event */
-    uint64_t random;
-    int64_t processes; /* numbers given */
+    FILE *file;                    /* history.jsonl, a line per event */
+    uint64_t random, random_nodes; /* dice: what is asked; whom */
+    struct nemesis *nemesis;       /* the nemesis thread's */
+    int64_t processes;             /* numbers given */
     uint32_t faults_applied, leaders_seen;
     uint32_t in_force[FAULTS_MAX]; /* times, of o.faults */
     char violation[256];           /* what a node did under a fault that it must not do; "": nothing */
     int last_leader;
     bool stopping, final;
-    void *state;                  /* the workload's */
-    uint64_t ok, failed, unknown; /* completions */
+    void *state;                     /* the workload's */
+    uint64_t ok, failed, unknown;    /* completions */
+    uint64_t second_shown, ok_shown; /* of the progress line */
+    struct watch *watch;             /* watch.c's */
 };
 
-uint64_t run_random(struct run *r, uint64_t below); /* under the lock */
+/* Dice of `next` and nobody else: a seed and the answers fix what is asked.  Under the lock. */
+uint64_t run_random(struct run *r, uint64_t below);
 uint64_t run_now_ns(const struct run *r);
 /* Record; takes `key` and `value` of `op`. */
 void run_record(struct run *r, struct op *op);

@@ -13,12 +13,11 @@
 #include <time.h>
 #include <unistd.h>
 
-#define PORTS_MAX 16
-#define FRAME_MAX                                                                                            \
-    2048 /* no offloads are asked for, so a frame is an Ethernet frame of 1514 bytes at most                 \
-          */
+#define PORTS_MAX  16
+#define FRAME_MAX  2048 /* no offloads are asked for: an Ethernet frame has 1514 bytes at most */
 #define FRAMES_MAX 8192
 #define MAC        6
+#define QUEUE_US   250000 /* of a narrow cable; more is dropped */
 
 struct frame {
     uint64_t due_us, number;
@@ -28,8 +27,9 @@ struct frame {
 
 struct tap_switch {
     pthread_t thread;
-    pthread_mutex_t lock; /* of rule, heap_n, stop */
-    struct switch_rule rule;
+    pthread_mutex_t lock;                           /* of rules, free_us, heap, stop */
+    struct switch_rule rules[PORTS_MAX][PORTS_MAX]; /* by port; those of port 0 stay empty */
+    uint64_t free_us[PORTS_MAX][PORTS_MAX];         /* when a narrow cable has sent what waits */
     struct frame *heap[FRAMES_MAX];
     uint32_t heap_n;
     bool stop;
@@ -88,20 +88,33 @@ static struct frame *heap_pop(struct tap_switch *s)
     }
 }
 
-static void hold(struct tap_switch *s, uint32_t port, const uint8_t *bytes, uint32_t size, bool touched)
+/* When the last bit of a frame has passed a cable of this rate; 0: the queue is full. */
+static uint64_t narrow(uint64_t *free_us, uint32_t rate_kbit, uint32_t size, uint64_t now)
 {
+    uint64_t start = *free_us > now ? *free_us : now;
+    if (start - now > QUEUE_US)
+        return 0;
+    *free_us = start + UINT64_C(8000) * size / rate_kbit;
+    return *free_us;
+}
+
+static void hold(struct tap_switch *s, uint32_t from, uint32_t to, const uint8_t *bytes, uint32_t size)
+{
+    const struct switch_rule *rule = &s->rules[from][to];
+    uint64_t due = now_us();
+    if (rule->rate_kbit > 0 && (due = narrow(&s->free_us[from][to], rule->rate_kbit, size, due)) == 0)
+        return;
     struct frame *f = s->heap_n < FRAMES_MAX ? malloc(sizeof *f) : NULL;
     if (f == NULL)
         return;
-    uint64_t wait_us =
-        touched ? UINT64_C(1000) * s->rule.delay_ms + dice(s, 1000 * s->rule.jitter_ms + 1) : 0;
-    f->due_us = now_us() + wait_us;
+    f->due_us =
+        due + UINT64_C(1000) * rule->delay_ms + (rule->jitter_ms > 0 ? dice(s, 1000 * rule->jitter_ms) : 0);
     f->number = s->numbers++;
-    f->port = port;
+    f->port = to;
     f->size = size;
     memcpy(f->bytes, bytes, size);
-    if (touched && size > 14 &&
-        dice(s, 100) < s->rule.damaged) /* behind the addresses, so it still arrives */
+    if (size > 14 && rule->damaged > 0 &&
+        dice(s, 100) < rule->damaged) /* behind the addresses, so it still arrives */
         f->bytes[14 + dice(s, size - 14)] ^= (uint8_t)(1u << dice(s, 8));
     heap_push(s, f);
 }
@@ -118,12 +131,12 @@ static void carry(struct tap_switch *s, uint32_t from, const uint8_t *bytes, uin
     for (uint32_t to = 0; to < s->n; to++) {
         if (to == from || (known != PORTS_MAX && to != known))
             continue;
-        bool touched = from != 0 && to != 0;
-        if (touched && dice(s, 100) < s->rule.lost)
+        const struct switch_rule *rule = &s->rules[from][to];
+        if (rule->lost > 0 && dice(s, 100) < rule->lost)
             continue;
-        hold(s, to, bytes, size, touched);
-        if (touched && dice(s, 100) < s->rule.doubled)
-            hold(s, to, bytes, size, touched);
+        hold(s, from, to, bytes, size);
+        if (rule->doubled > 0 && dice(s, 100) < rule->doubled)
+            hold(s, from, to, bytes, size);
     }
 }
 
@@ -182,13 +195,21 @@ struct tap_switch *switch_open(const int *taps, uint32_t n)
     return NULL;
 }
 
-void switch_set(struct tap_switch *s, const struct switch_rule *rule)
+void switch_set(struct tap_switch *s, uint32_t from, uint32_t to, const struct switch_rule *rule)
 {
     pthread_mutex_lock(&s->lock);
-    s->rule = rule != NULL ? *rule : (struct switch_rule){0};
-    for (uint32_t i = 0; rule == NULL && i < s->heap_n; i++)
+    s->rules[1 + from][1 + to] = *rule;
+    pthread_mutex_unlock(&s->lock);
+}
+
+void switch_heal(struct tap_switch *s)
+{
+    pthread_mutex_lock(&s->lock);
+    memset(s->rules, 0, sizeof s->rules);
+    memset(s->free_us, 0, sizeof s->free_us);
+    for (uint32_t i = 0; i < s->heap_n; i++)
         free(s->heap[i]);
-    s->heap_n = rule == NULL ? 0 : s->heap_n;
+    s->heap_n = 0;
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -198,7 +219,7 @@ void switch_close(struct tap_switch *s)
     s->stop = true;
     pthread_mutex_unlock(&s->lock);
     pthread_join(s->thread, NULL);
-    switch_set(s, NULL);
+    switch_heal(s);
     for (uint32_t i = 0; i < s->n; i++)
         close(s->taps[i]);
     free(s);

@@ -13,12 +13,15 @@ struct tap_switch;
 struct switch_rule {
     uint32_t lost, doubled, damaged;
     uint32_t delay_ms, jitter_ms; /* delay, and at most so much more */
+    uint32_t rate_kbit; /* so many thousand bits a second, a quarter of a second in the queue; 0: any */
 };
 
 /* Takes the descriptors of TAP devices, also when it fails (NULL). */
 struct tap_switch *switch_open(const int *taps, uint32_t n);
-/* NULL: frames pass; those held back are dropped. */
-void switch_set(struct tap_switch *s, const struct switch_rule *rule);
+/* What one node sends to another (their numbers from 0) obeys the rule. */
+void switch_set(struct tap_switch *s, uint32_t from, uint32_t to, const struct switch_rule *rule);
+/* All frames pass; those held back are dropped. */
+void switch_heal(struct tap_switch *s);
 void switch_close(struct tap_switch *s);
 
 #endif

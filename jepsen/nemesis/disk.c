@@ -12,6 +12,7 @@
 
 #include "http.h"
 #include "nemesis.h"
+#include "watch.h"
 
 static void path_in(const struct run *r, uint32_t i, const char *name, char *out, size_t size)
 {
@@ -31,10 +32,13 @@ static void power_cut(struct run *r, uint32_t i, bool running)
         run_violation(r, "harness error: the disk of node-%u cannot be mounted again", i + 1);
 }
 
-static bool power_begin(struct run *r, char *text, size_t size)
+enum { POWER_ONE, POWER_RUNNING, POWER_ALL, POWER_ALL_RUNNING };
+static const char *const power_shapes[] = {"one", "running", "all", "all-running", NULL};
+
+static bool power_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
     uint32_t i = nemesis_target(r);
-    bool all = nemesis_chance(r, 3) == 0, running = nemesis_chance(r, 2) == 0;
+    bool all = shape >= POWER_ALL, running = shape == POWER_RUNNING || shape == POWER_ALL_RUNNING;
     if (all) { /* at one moment, as far as that is possible */
         for (uint32_t k = 0; !running && k < r->sut.n; k++)
             sut_kill(&r->sut, k);
@@ -49,7 +53,8 @@ static bool power_begin(struct run *r, char *text, size_t size)
     } else {
         power_cut(r, i, running);
     }
-    snprintf(text, size, all ? "power cut of all" : "power cut of node-%u", i + 1);
+    snprintf(text, size, all ? "power cut of all%s%.0u" : "power cut%s of node-%u",
+             running ? ", the disk a moment before," : "", all ? 0 : i + 1);
     return true;
 }
 
@@ -90,13 +95,14 @@ static bool power_calibrate(struct run *r, char *why, size_t size)
     return written && kept && lost && r->violation[0] == 0;
 }
 
-const struct fault fault_power = {"power",
-                                  "power cut: what a node, or all, did not sync is lost",
-                                  power_begin,
-                                  nemesis_start_all,
-                                  power_calibrate,
-                                  SUT_DISKS,
-                                  true};
+const struct fault fault_power = {.name = "power",
+                                  .what = "power cut: what a node, or all, did not sync is lost",
+                                  .shapes = power_shapes,
+                                  .begin = power_begin,
+                                  .end = nemesis_start_all,
+                                  .calibrate = power_calibrate,
+                                  .needs = SUT_DISKS,
+                                  .may_die = true};
 
 /* ---- full ---- */
 
@@ -123,11 +129,13 @@ static bool balloon(const struct run *r, uint32_t i, uint64_t leave)
     return true;
 }
 
-static bool full_begin(struct run *r, char *text, size_t size)
+static const char *const full_shapes[] = {"full", "nearly", "reserve", NULL};
+
+static bool full_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
     static const uint64_t left[] = {0, 1 << 20, 32 << 20}; /* the last: below the reserve of the node only */
     uint32_t i = nemesis_target(r);
-    uint64_t leave = left[nemesis_chance(r, 3)];
+    uint64_t leave = left[shape];
     snprintf(text, size, "disk of node-%u is full but for %llu bytes", i + 1, (unsigned long long)leave);
     return balloon(r, i, leave);
 }
@@ -139,7 +147,7 @@ static void full_end(struct run *r)
         path_in(r, i, "balloon", path, sizeof path);
         unlink(path);
     }
-    sut_dead(&r->sut);
+    watch_deaths(r, true, " a failing disk");
     nemesis_start_all(r);
 }
 
@@ -174,13 +182,20 @@ static bool full_calibrate(struct run *r, char *why, size_t size)
     return blown && before == 1 << 20 && during < 65536 && after == 1 << 20;
 }
 
-const struct fault fault_full = {
-    "full", "a node's disk is full, or nearly", full_begin, full_end, full_calibrate, SUT_DISKS, true};
+const struct fault fault_full = {.name = "full",
+                                 .what = "a node's disk is full, or nearly",
+                                 .shapes = full_shapes,
+                                 .begin = full_begin,
+                                 .end = full_end,
+                                 .calibrate = full_calibrate,
+                                 .needs = SUT_DISKS,
+                                 .may_die = true};
 
 /* ---- eio: the disk fails under a running node ---- */
 
-static bool eio_begin(struct run *r, char *text, size_t size)
+static bool eio_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
+    (void)shape;
     uint32_t i = nemesis_target(r);
     snprintf(text, size, "disk of node-%u fails: EIO", i + 1);
     return disk_cut(&r->sut, i);
@@ -200,7 +215,7 @@ static void eio_end(struct run *r)
         if (!disk_again(&r->sut, i))
             run_violation(r, "harness error: the disk of node-%u cannot be mounted again", i + 1);
     }
-    sut_dead(&r->sut);
+    watch_deaths(r, true, " a failing disk");
     nemesis_start_all(r);
 }
 
@@ -219,14 +234,17 @@ static bool eio_calibrate(struct run *r, char *why, size_t size)
     return before && cut && !during && error == EIO && after && r->violation[0] == 0;
 }
 
-const struct fault fault_eio = {
-    "eio", "a node's disk fails under it; then the power goes", eio_begin, eio_end, eio_calibrate, SUT_DISKS,
-    true};
+const struct fault fault_eio = {.name = "eio",
+                                .what = "a node's disk fails under it; then the power goes",
+                                .begin = eio_begin,
+                                .end = eio_end,
+                                .calibrate = eio_calibrate,
+                                .needs = SUT_DISKS,
+                                .may_die = true};
 
 /* ---- flip: one bit of an entry in a stopped node's log ---- */
 
-#define FLIP_EXIT 70 /* docs/configuration.md: this replica cannot go on */
-#define LOG_FILE  "log/data.mdb"
+#define LOG_FILE "log/data.mdb"
 
 static bool copy_file(const char *from, const char *to)
 {
@@ -304,7 +322,7 @@ static bool flip_once(struct run *r, uint32_t i, char *text, size_t size)
                 named = strstr(said, "entry ") != NULL;
         if (f != NULL)
             fclose(f);
-        if (status != FLIP_EXIT || !named)
+        if (status != FAULT_EXIT || !named)
             run_violation(r, "node-%u with a damaged log entry ended with %d (-1: it ran) and %s it", i + 1,
                           status, named ? "named" : "did not name");
     }
@@ -314,8 +332,9 @@ static bool flip_once(struct run *r, uint32_t i, char *text, size_t size)
     return places > 0;
 }
 
-static bool flip_begin(struct run *r, char *text, size_t size)
+static bool flip_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
+    (void)shape;
     bool done = flip_once(r, nemesis_target(r), text, size);
     if (!done)
         nemesis_start_all(r);
@@ -332,10 +351,10 @@ static bool flip_calibrate(struct run *r, char *why, size_t size)
 }
 
 const struct fault fault_flip = {
-    "flip",
-    "a bit of an entry flips in a stopped node's log; the node must refuse it by name, and gets it back",
-    flip_begin,
-    nemesis_start_all,
-    flip_calibrate,
-    0,
-    false};
+    .name = "flip",
+    .what =
+        "a bit of an entry flips in a stopped node's log; the node must refuse it by name, and gets it back",
+    .begin = flip_begin,
+    .end = nemesis_start_all,
+    .calibrate = flip_calibrate,
+    .alone = true};

@@ -91,17 +91,20 @@ static void member_end(struct run *r)
     run_violation(r, "the members could not be made what they were within %d s", 3 * CHANGE_MS / 1000);
 }
 
-static bool member_begin(struct run *r, char *text, size_t size)
+enum { MEMBER_TRANSFER, MEMBER_DEMOTE, MEMBER_GROW };
+static const char *const member_shapes[] = {"transfer", "demote", "grow", NULL};
+
+static bool member_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
     char error[64] = "";
     uint32_t i = nemesis_target(r);
     bool done;
-    switch (nemesis_chance(r, 3)) {
-    case 0:
+    switch (shape) {
+    case MEMBER_TRANSFER:
         done = change(r, json_object(), error, "/api/v1/cluster/transfer");
         snprintf(text, size, "leadership is handed on%s%s", done ? "" : ": ", error);
         return done;
-    case 1:
+    case MEMBER_DEMOTE:
         done = change(r, json_object(), error, "/api/v1/cluster/members/%u/demote", r->sut.nodes[i].id);
         snprintf(text, size, "node-%u no longer votes%s%s", i + 1, done ? "" : ": ", error);
         if (!done)
@@ -132,10 +135,10 @@ static bool member_calibrate(struct run *r, char *why, size_t size)
     return true;
 }
 
-const struct fault fault_member = {"member",
-                                   "a node joins and leaves, a voter is demoted, a leader hands on",
-                                   member_begin,
-                                   member_end,
-                                   member_calibrate,
-                                   0,
-                                   false};
+const struct fault fault_member = {.name = "member",
+                                   .what = "a node joins and leaves, a voter is demoted, a leader hands on",
+                                   .shapes = member_shapes,
+                                   .begin = member_begin,
+                                   .end = member_end,
+                                   .calibrate = member_calibrate,
+                                   .alone = true};

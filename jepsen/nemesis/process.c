@@ -1,20 +1,12 @@
-/* Faults of a process: killed, stopped, paused, its clock set apart. */
+/* Faults of a process: killed, stopped, paused. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
-#include "http.h"
 #include "nemesis.h"
 
-bool nemesis_answers(struct run *r, uint32_t i, long timeout_ms)
-{
-    struct http_answer a;
-    http_ask(r->sut.nodes[i].base, "GET", "/api/v1/cluster", NULL, NULL, timeout_ms, true, &a);
-    http_close(&a);
-    return a.outcome == HTTP_DONE;
-}
+#define LOOP_MS 400 /* between two deaths of a node that never gets far */
 
 /* Up again and answering, or `why` says that it is not. */
 static bool comes_back(struct run *r, uint32_t i, char *why, size_t size)
@@ -29,15 +21,42 @@ static bool comes_back(struct run *r, uint32_t i, char *why, size_t size)
 
 /* ---- kill ---- */
 
-static bool kill_begin(struct run *r, char *text, size_t size)
+#define KILL_LOOP WHOM_NR
+static const char *const kill_shapes[] = {"one", "leader", "minority", "majority", "all", "loop", NULL};
+
+static bool kill_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
-    uint32_t i = nemesis_target(r);
-    bool all = nemesis_chance(r, 8) == 0;
+    char names[128];
+    bool loop = shape == KILL_LOOP;
+    uint32_t mask = nemesis_whom(r, loop ? WHOM_ONE : (enum whom)shape, names, sizeof names);
     for (uint32_t k = 0; k < r->sut.n; k++)
-        if (all || k == i)
+        if ((mask & (1u << k)) != 0) {
             sut_kill(&r->sut, k);
-    snprintf(text, size, all ? "kill -9 all" : "kill -9 node-%u", i + 1);
-    return true;
+            r->nemesis->again.node = k;
+        }
+    r->nemesis->again.loops = loop;
+    r->nemesis->again.next_ms = sut_now_ms() + LOOP_MS / 2;
+    snprintf(text, size, "kill -9 %s%s", names, loop ? ", again as soon as it is up" : "");
+    return mask != 0;
+}
+
+static void kill_tick(struct run *r)
+{
+    if (!r->nemesis->again.loops || sut_now_ms() < r->nemesis->again.next_ms)
+        return;
+    uint32_t i = r->nemesis->again.node;
+    bool up = r->sut.nodes[i].pid != 0;
+    if (up)
+        sut_kill(&r->sut, i);
+    else
+        sut_start(&r->sut, i);
+    r->nemesis->again.next_ms = sut_now_ms() + (up ? 50 : nemesis_chance(r, LOOP_MS));
+}
+
+static void kill_end(struct run *r)
+{
+    r->nemesis->again.loops = false;
+    nemesis_start_all(r);
 }
 
 static bool kill_calibrate(struct run *r, char *why, size_t size)
@@ -55,17 +74,41 @@ static bool kill_calibrate(struct run *r, char *why, size_t size)
     return comes_back(r, 0, why, size);
 }
 
-const struct fault fault_kill = {
-    "kill", "SIGKILL of a node, or of all", kill_begin, nemesis_start_all, kill_calibrate, 0, false};
+const struct fault fault_kill = {.name = "kill",
+                                 .what = "SIGKILL of a node, the leader, several, all; again and again",
+                                 .shapes = kill_shapes,
+                                 .begin = kill_begin,
+                                 .tick = kill_tick,
+                                 .end = kill_end,
+                                 .calibrate = kill_calibrate};
 
 /* ---- stop ---- */
 
-static bool stop_begin(struct run *r, char *text, size_t size)
+enum { STOP_ONE, STOP_LEADER, STOP_ROLLING, STOP_ALL };
+static const char *const stop_shapes[] = {"one", "leader", "rolling", "all", NULL};
+
+static void stop_node(struct run *r, uint32_t i)
 {
-    uint32_t i = nemesis_target(r);
     if (!sut_stop(&r->sut, i))
         run_violation(r, "node-%u did not end with status 0 after SIGTERM", i + 1);
-    snprintf(text, size, "stop node-%u", i + 1);
+}
+
+static bool stop_begin(struct run *r, uint32_t shape, char *text, size_t size)
+{
+    int leader = shape == STOP_LEADER ? sut_leader(&r->sut) : (int)nemesis_chance(r, r->sut.n);
+    if (leader < 0)
+        return false;
+    if (shape == STOP_ROLLING || shape == STOP_ALL) {
+        for (uint32_t i = 0; i < r->sut.n; i++) {
+            stop_node(r, i);
+            if (shape == STOP_ROLLING)
+                sut_start(&r->sut, i);
+        }
+        snprintf(text, size, shape == STOP_ALL ? "stop all, one after the other" : "restart all in turn");
+        return true;
+    }
+    stop_node(r, (uint32_t)leader);
+    snprintf(text, size, "stop node-%u", leader + 1);
     return true;
 }
 
@@ -78,23 +121,57 @@ static bool stop_calibrate(struct run *r, char *why, size_t size)
     return comes_back(r, 0, why, size);
 }
 
-const struct fault fault_stop = {
-    "stop", "SIGTERM of a node", stop_begin, nemesis_start_all, stop_calibrate, 0, false};
+const struct fault fault_stop = {.name = "stop",
+                                 .what = "SIGTERM of a node, the leader, one after the other, all",
+                                 .shapes = stop_shapes,
+                                 .begin = stop_begin,
+                                 .end = nemesis_start_all,
+                                 .calibrate = stop_calibrate};
 
 /* ---- pause ---- */
 
-static bool pause_begin(struct run *r, char *text, size_t size)
+#define PAUSE_PULSE WHOM_NR
+static const char *const pause_shapes[] = {"one", "leader", "minority", "majority", "all", "pulse", NULL};
+
+static void pause_these(struct run *r, uint32_t mask)
 {
-    uint32_t i = nemesis_target(r);
-    sut_pause(&r->sut, i, true);
-    snprintf(text, size, "pause node-%u", i + 1);
+    for (uint32_t i = 0; i < r->sut.n; i++)
+        sut_pause(&r->sut, i, (mask & (1u << i)) != 0);
+}
+
+static bool pause_begin(struct run *r, uint32_t shape, char *text, size_t size)
+{
+    char names[128];
+    bool pulse = shape == PAUSE_PULSE;
+    uint32_t mask = nemesis_whom(r, pulse ? WHOM_LEADER : (enum whom)shape, names, sizeof names);
+    if (mask == 0)
+        return false;
+    pause_these(r, mask);
+    r->nemesis->again.pulses = pulse;
+    r->nemesis->again.next_ms = sut_now_ms() + 2 * SUT_ELECTION_MS;
+    snprintf(text, size,
+             pulse ? "pause whoever leads, twice the election timeout, again and again (%s)" : "pause %s",
+             names);
     return true;
+}
+
+/* Two election timeouts stopped, four awake, then whoever leads by then. */
+static void pause_tick(struct run *r)
+{
+    if (!r->nemesis->again.pulses || sut_now_ms() < r->nemesis->again.next_ms)
+        return;
+    bool paused = false;
+    for (uint32_t i = 0; i < r->sut.n; i++)
+        paused = paused || r->sut.nodes[i].paused;
+    int leader = paused ? -1 : sut_leader(&r->sut);
+    pause_these(r, leader >= 0 ? 1u << leader : 0);
+    r->nemesis->again.next_ms = sut_now_ms() + (paused ? 4u : 2u) * SUT_ELECTION_MS;
 }
 
 static void pause_end(struct run *r)
 {
-    for (uint32_t i = 0; i < r->sut.n; i++)
-        sut_pause(&r->sut, i, false);
+    r->nemesis->again.pulses = false;
+    pause_these(r, 0);
 }
 
 static bool pause_calibrate(struct run *r, char *why, size_t size)
@@ -113,56 +190,11 @@ static bool pause_calibrate(struct run *r, char *why, size_t size)
     return comes_back(r, 0, why, size);
 }
 
-const struct fault fault_pause = {"pause", "SIGSTOP of a node", pause_begin, pause_end, pause_calibrate, 0,
-                                  false};
-
-/* ---- clock ---- */
-
-/* Below, at and far above what a follower tolerates. */
-static bool clock_begin(struct run *r, char *text, size_t size)
-{
-    static const int64_t offsets_ms[] = {100, -100, 400, -400, 900, -900, 5000, -5000, 60000, -60000};
-    uint32_t i = nemesis_target(r);
-    int64_t ms = offsets_ms[nemesis_chance(r, sizeof offsets_ms / sizeof offsets_ms[0])];
-    sut_clock(&r->sut, i, ms);
-    snprintf(text, size, "clock of node-%u %+lld ms", i + 1, (long long)ms);
-    return true;
-}
-
-static void clock_end(struct run *r)
-{
-    for (uint32_t i = 0; i < r->sut.n; i++)
-        sut_clock(&r->sut, i, 0);
-}
-
-/* How far the node's clock stands from ours, as it says in its answers. */
-static bool clock_apart_ms(struct run *r, uint32_t i, int64_t *apart)
-{
-    struct http_answer a;
-    struct timespec t;
-    http_ask(r->sut.nodes[i].base, "GET", "/api/v1/cluster", NULL, NULL, 2000, true, &a);
-    clock_gettime(CLOCK_REALTIME, &t);
-    *apart = a.server_ms - ((int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000);
-    http_close(&a);
-    return a.outcome == HTTP_DONE && a.server_ms != 0;
-}
-
-static bool clock_calibrate(struct run *r, char *why, size_t size)
-{
-    static const int64_t asked_ms[] = {5000, -5000, 0};
-    for (int k = 0; k < 3; k++) {
-        int64_t apart = 0;
-        sut_clock(&r->sut, 0, asked_ms[k]);
-        sut_nap(100);
-        if (!clock_apart_ms(r, 0, &apart) || apart < asked_ms[k] - 1000 || apart > asked_ms[k] + 1000) {
-            snprintf(why, size, "a clock set %lld ms apart is %lld ms apart", (long long)asked_ms[k],
-                     (long long)apart);
-            clock_end(r);
-            return false;
-        }
-    }
-    return true;
-}
-
-const struct fault fault_clock = {
-    "clock", "a node's clock set apart", clock_begin, clock_end, clock_calibrate, SUT_CLOCKS, false};
+const struct fault fault_pause = {
+    .name = "pause",
+    .what = "SIGSTOP of a node, the leader, several, all; the leader again and again",
+    .shapes = pause_shapes,
+    .begin = pause_begin,
+    .tick = pause_tick,
+    .end = pause_end,
+    .calibrate = pause_calibrate};

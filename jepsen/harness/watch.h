@@ -1,0 +1,21 @@
+/* What every run looks at, whatever was asked: nodes that end by themselves, replicas that differ, logs that
+ * speak of a crash.  What it finds is a violation. */
+#ifndef JEPSEN_WATCH_H
+#define JEPSEN_WATCH_H
+
+#include "run.h"
+
+/* Nodes that ended by themselves: a violation unless `may_die`, and always unless with FAULT_EXIT.  `under`
+ * names the faults in force. */
+void watch_deaths(struct run *r, bool may_die, const char *under);
+/* Ask every running node for its applied index and the digest there: at one index all digests are one, in the
+ * whole run.  Source: C19 of the list of invariants. */
+void watch_replicas(struct run *r);
+/* After the last operation: everybody has caught up, replicas are equal, nodes end well when asked to, and no
+ * log tells of a crash. */
+void watch_end(struct run *r);
+void watch_close(struct run *r);
+/* A line of a log tells of a crash.  `line` ends with a zero. */
+bool watch_crash_line(const char *line);
+
+#endif
