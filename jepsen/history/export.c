@@ -58,16 +58,55 @@ static struct op *copy_op(struct history *out, const struct op *op)
                           json_is_null(op->value) ? NULL : json_incref(op->value));
 }
 
+static bool is_f(const struct op *op, const char *f)
+{
+    return strcmp(op->f, f) == 0;
+}
+
+/* Foreign registers know no versions: [value, version] is value, [old, new, version] is [old, new].  They
+ * only prune our own search; what is not linearizable without them is not with them. */
+static void drop_version(struct op *op)
+{
+    bool cas = is_f(op, "cas");
+    if (json_array_size(op->value) != (cas ? 3 : 2) || (!cas && !is_f(op, "read") && !is_f(op, "write")))
+        return;
+    json_t *value = cas ? json_pack("[O,O]", json_array_get(op->value, 0), json_array_get(op->value, 1))
+                        : json_incref(json_array_get(op->value, 0));
+    json_decref(op->value);
+    op->value = value;
+}
+
+/* A register of Knossos and of Porcupine begins as nil, which is not our 0.  Nobody else is called 2^53, the
+ * largest integer all readers agree on. */
+static int begin_with_zero(struct history *out)
+{
+    return history_add_op(out, 0, 1ll << 53, OP_INVOKE, "write", NULL, json_integer(0)) == NULL ||
+                   history_add_op(out, 0, 1ll << 53, OP_OK, "write", NULL, json_integer(0)) == NULL
+               ? -1
+               : 0;
+}
+
+/* Porcupine's reader takes a failed write for one that may happen yet, and a failed cas for one that found
+ * another value: what failed for another reason is left out, both halves. */
+static bool left_out(const struct history *h, const size_t *pair, size_t i)
+{
+    size_t end = h->ops[i].type == OP_INVOKE ? pair[i] : i;
+    const struct op *done = end == HISTORY_NONE ? NULL : &h->ops[end];
+    return done != NULL && done->type == OP_FAIL && !is_f(done, "read") &&
+           !(is_f(done, "cas") && strcmp(done->error, "mismatch") == 0);
+}
+
 /* Porcupine's lines know neither times nor errors; a lost operation has no second line, a lost or failed read
  * has. */
 static int normalise_porcupine(const struct op *op, struct history *out)
 {
-    bool read = strcmp(op->f, "read") == 0;
+    bool read = is_f(op, "read");
     if (op->type == OP_INFO && !read)
         return 0;
     struct op *copy = copy_op(out, op);
     if (copy == NULL)
         return -1;
+    drop_version(copy);
     copy->time_ns = 0;
     if (read && op->type != OP_OK) {
         copy->type = op->type == OP_INFO ? OP_FAIL : op->type;
@@ -77,38 +116,43 @@ static int normalise_porcupine(const struct op *op, struct history *out)
     return 0;
 }
 
+static int normalise_op(const struct op *op, enum export_format format, struct history *out)
+{
+    if (format == EXPORT_PORCUPINE)
+        return normalise_porcupine(op, out);
+    struct op *copy = copy_op(out, op);
+    if (copy == NULL)
+        return -1;
+    memcpy(copy->error, op->error, sizeof copy->error);
+    if (format == EXPORT_KNOSSOS)
+        drop_version(copy);
+    if (format == EXPORT_CSV) {
+        copy->key = json_incref(op->key);
+        memcpy(copy->node, op->node, sizeof copy->node);
+    }
+    return 0;
+}
+
 int history_normalise(const struct history *h, enum export_format format, size_t key, struct history *out)
 {
     json_t *keys = json_object();
-    int rv = keys == NULL ? -1 : 0;
+    size_t *pair = calloc(h->n + 1, sizeof *pair);
+    int rv = keys == NULL || pair == NULL || history_pairs(h, pair) != 0 ? -1 : 0;
     history_init(out);
-    if (format == EXPORT_KNOSSOS) {
-        /* Nobody else is called 2^53, the largest integer all readers agree on. */
-        rv = history_add_op(out, 0, 1ll << 53, OP_INVOKE, "write", NULL, json_integer(0)) == NULL ||
-                     history_add_op(out, 0, 1ll << 53, OP_OK, "write", NULL, json_integer(0)) == NULL
-                 ? -1
-                 : rv;
-    }
     for (size_t i = 0; rv == 0 && i < h->n; i++) {
         const struct op *op = &h->ops[i];
         if (op->process == PROCESS_NEMESIS && format != EXPORT_CSV)
             continue;
         if (op->process != PROCESS_NEMESIS && number_of(keys, op->key) != key && key != SIZE_MAX)
             continue;
-        if (format == EXPORT_PORCUPINE) {
-            rv = normalise_porcupine(op, out);
+        if (format == EXPORT_PORCUPINE && left_out(h, pair, i))
             continue;
-        }
-        struct op *copy = copy_op(out, op);
-        rv = copy == NULL ? -1 : 0;
-        if (rv == 0)
-            memcpy(copy->error, op->error, sizeof copy->error);
-        if (rv == 0 && format == EXPORT_CSV) {
-            copy->key = json_incref(op->key);
-            memcpy(copy->node, op->node, sizeof copy->node);
-        }
+        if (out->n == 0 && export_per_key(format) && !is_f(op, "acquire") && !is_f(op, "release"))
+            rv = begin_with_zero(out);
+        rv = rv == 0 ? normalise_op(op, format, out) : rv;
     }
     json_decref(keys);
+    free(pair);
     return rv;
 }
 
@@ -202,13 +246,28 @@ static int write_json(FILE *out, const struct op *op)
     return rv;
 }
 
+/* What the readers of the format know; CSV says anything. */
+static bool can_say(enum export_format format, const struct op *op)
+{
+    static const char *const known[EXPORT_FORMAT_NR][6] = {
+        [EXPORT_KNOSSOS] = {"read", "write", "cas", "acquire", "release"},
+        [EXPORT_PORCUPINE] = {"read", "write", "cas"},
+        [EXPORT_ELLE_EDN] = {"txn"},
+        [EXPORT_ELLE_JSON] = {"txn"},
+    };
+    for (size_t i = 0; i < 6 && known[format][i] != NULL; i++)
+        if (is_f(op, known[format][i]))
+            return true;
+    return format == EXPORT_CSV;
+}
+
 int export_write(FILE *out, const struct history *h, enum export_format format, char *err, size_t err_size)
 {
     static int (*const writers[])(FILE *, const struct op *) = {write_edn, write_edn, write_json,
                                                                 write_porcupine, write_csv};
     for (size_t i = 0; i < h->n; i++) {
-        if ((format == EXPORT_ELLE_EDN || format == EXPORT_ELLE_JSON) && strcmp(h->ops[i].f, "txn") != 0) {
-            snprintf(err, err_size, "event %zu is no transaction", i);
+        if (!can_say(format, &h->ops[i])) {
+            snprintf(err, err_size, "event %zu (%s) is nothing that %s knows", i, h->ops[i].f, names[format]);
             return -1;
         }
         if (writers[format](out, &h->ops[i]) != 0) {

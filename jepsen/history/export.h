@@ -1,13 +1,16 @@
 /* A history in the formats of other checkers, and back.
  *
- *   knossos    EDN maps, one a line, for one register: one file per key (rule 10), beginning with a completed
- * write of 0, for Knossos takes a register that starts as nil for anything (rule 6).  Nemesis events are left
- * out elle-edn   EDN maps, :value a vector of micro-operations elle-json  one JSON array of objects, as
- * elle-cli reads it porcupine  lines of Jepsen's console, which Porcupine's tests read: "INFO  jepsen.util -
- * 3<TAB>:invoke<TAB>:cas<TAB> [1 4]"; one file per key; operations without an end have no second line, reads
- * without an answer end as
- *              ":fail :read :timed-out"
- *   csv        index,time,process,type,f,key,value,node,error; for spreadsheets, not read back
+ *   knossos    EDN maps, one a line, for one register or mutex: one file per key (rule 10).  A register's
+ * begins with a completed write of 0, for Knossos takes one that starts as nil for anything (rule 6)
+ *   porcupine  lines of Jepsen's console, which Porcupine's tests read: "INFO  jepsen.util -
+ * 3<TAB>:invoke<TAB>:cas<TAB> [1 4]"; one file per key, beginning with a write of 0 too; operations without
+ * an end have no second line, reads without an answer end as ":fail :read :timed-out"; a failed write is left
+ * out, a failed cas too unless it found another value, for there it says just that elle-edn   EDN maps,
+ * :value a vector of micro-operations elle-json  one JSON array of objects, as elle-cli reads it csv
+ * index,time,process,type,f,key,value,node,error; for spreadsheets, not read back
+ *
+ * A value with its version ([value, version]) loses the version on the way to Knossos and Porcupine.  Nemesis
+ * events go to csv only.
  *
  * Events keep their order; `index` is renumbered from 0, since the foreign readers want it dense.  export(h)
  * then import gives history_normalise(h, format): what the format can say of h. */
