@@ -135,11 +135,11 @@ int64_t executor_now_us(const struct executor *ex)
     return now > log_us ? now : log_us;
 }
 
-/* The way back of a branch does not start while a call of its way forward may still be at work.  One that has
- * not started never will. */
+/* The way back of a branch does not start while a call of its way forward may still be at work, nor its
+ * confirm while a try is that an operator passed over.  One that has not started never will. */
 static bool is_held(struct executor *ex, const struct sm_work *work)
 {
-    if (work->op != SM_OP_COMPENSATE && work->op != SM_OP_CANCEL)
+    if (work->op != SM_OP_COMPENSATE && work->op != SM_OP_CANCEL && work->op != SM_OP_CONFIRM)
         return false;
     enum sm_op forward = work->op == SM_OP_COMPENSATE ? SM_OP_ACTION : SM_OP_TRY;
     struct call *call = *table_slot(ex, work->xid, work->branch, forward);

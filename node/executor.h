@@ -17,7 +17,8 @@
  * says what an answer means.
  *
  * The way back of a branch (compensate, cancel) never starts while this leader's call of its way forward
- * (action, try) is under way: it ends first, at its time limit at the latest.
+ * (action, try) is under way: it ends first, at its time limit at the latest.  So does a try before its
+ * confirm, should an operator have passed over it.
  *
  * All on the loop thread. */
 #ifndef NODE_EXECUTOR_H

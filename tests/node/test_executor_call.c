@@ -281,7 +281,7 @@ static void the_time_limit_of_dtm_is_three_seconds(void **state)
     assert_true(took_ms >= 2900 && took_ms < 10000);
 }
 
-/* ---- the way back waits for the way forward ---- */
+/* ---- what follows waits for what came before ---- */
 
 static void a_cancel_waits_for_the_call_of_its_try(void **state)
 {
@@ -300,6 +300,28 @@ static void a_cancel_waits_for_the_call_of_its_try(void **state)
     until(w, world_stands(w, "t", "ROLLED_BACK"));
     assert_int_equal(w->p.requests, 2);
     assert_non_null(strstr(w->p.last, "\r\nAssent-Op: cancel\r\n"));
+    until(w, world_metrics(w).reporting == 0);
+    world_assert_idle(w);
+}
+
+/* An operator who passes over a try under way does not send the confirm beside it. */
+static void a_confirm_waits_for_the_call_of_a_skipped_try(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){0});
+    world_run(w, COMMAND_TXN_BEGIN,
+              "{'xid':'t','execute':true,'branches':[{'branch':'b','tryUrl':'http://127.0.0.1:%u/hold',"
+              "'confirmUrl':'http://127.0.0.1:%u/ok','cancelUrl':'http://127.0.0.1:%u/ok'}]}",
+              w->p.port, w->p.port, w->p.port);
+    until(w, w->p.held == 1);
+    world_run(w, COMMAND_TXN_ACT, "{'xid':'t','act':'skip','by':'ann','reason':'done by hand','branch':'b'}");
+    assert_true(world_stands(w, "t", "COMMITTING"));
+    world_turns(w, 50);
+    assert_int_equal(w->p.requests, 1);
+    participant_release(&w->p);
+    until(w, world_stands(w, "t", "COMMITTED"));
+    assert_int_equal(w->p.requests, 2);
+    assert_non_null(strstr(w->p.last, "\r\nAssent-Op: confirm\r\n"));
     until(w, world_metrics(w).reporting == 0);
     world_assert_idle(w);
 }
@@ -390,6 +412,7 @@ int main(void)
         T(pieces_of_an_answer),
         T(the_time_limit_of_dtm_is_three_seconds),
         T(a_cancel_waits_for_the_call_of_its_try),
+        T(a_confirm_waits_for_the_call_of_a_skipped_try),
         T(a_queued_action_does_not_hold_up_its_compensation),
         T(the_sender_of_a_message_is_asked),
         T(a_workflow_is_called_to_go_on),
