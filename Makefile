@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build up demo down test test-thread bench jepsen soak sim lint coverage fuzz format-check format install clean
+.PHONY: help setup build up demo down test test-thread bench break jepsen soak sim lint coverage fuzz format-check format install clean
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
@@ -10,6 +10,9 @@ JEPSEN_SECONDS ?= 60
 JEPSEN_JOBS ?= 4
 JEPSEN_FAULTS ?= calm kill,stop,pause partition,packet,clock power,full,eio flip,member
 JEPSEN_OUT ?= jepsen-runs
+WORKLOAD ?= bank
+FAULTS ?= kill
+BREAK_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 SIM_SEEDS ?= 20000
 LOCAL ?= .local
@@ -76,12 +79,16 @@ test-thread: ## the tests labelled `threads`, with the thread sanitizer
 bench: build ## the figures of README.md (takes minutes; leave the machine alone)
 	@$(RELEASE)/tests/bench/assent-bench all
 
+break: build ## WORKLOAD=bank FAULTS=kill: break three nodes for half a minute; a verdict, and where to see the picture
+	@$(RELEASE)/jepsen/harness/assent-jepsen --workload $(WORKLOAD) --faults $(FAULTS) --seconds $(BREAK_SECONDS) \
+	  --fault-ms 2000 --assentd $(ASSENTD) --out $(JEPSEN_OUT) $(if $(filter 0,$(shell id -u)),,--loopback)
+
 jepsen: build ## the outside judge: every workload under every class of faults, about half an hour (as root; verdicts in jepsen-runs/)
 	@JOBS=$(JEPSEN_JOBS) jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(JEPSEN_SECONDS) $(JEPSEN_FAULTS)
 
 soak: build ## the same for SOAK_SECONDS (600) a run, with all faults by turns (hours)
 	@JOBS=$(JEPSEN_JOBS) jepsen/matrix.sh $(RELEASE) $(JEPSEN_OUT) $(SOAK_SECONDS) \
-	  kill,stop,pause,partition,packet,clock,power,full,eio,flip,member
+	  all
 
 sim: build ## the simulator with SIM_SEEDS (20000) seeds
 	@$(RELEASE)/tests/sim/assent-sim --seeds $(SIM_SEEDS)

@@ -108,7 +108,7 @@ static bool take(struct options *o, const char *name, char *value)
         o->list = value; /* taken when all other options are known */
         return true;
     }
-    if (strcmp(name, "--seconds") == 0)
+    if (strcmp(name, "--seconds") == 0 || strcmp(name, "--time") == 0)
         o->seconds = number;
     else if (strcmp(name, "--nodes") == 0)
         o->nodes = number;

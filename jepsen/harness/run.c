@@ -298,6 +298,8 @@ static void nemesis(struct run *r)
 static void on_signal(int number)
 {
     (void)number;
+    if (interrupted) /* asked twice: nodes and tracers die with the judge, networks and disks with them */
+        _exit(130);
     interrupted = 1;
 }
 
@@ -438,6 +440,7 @@ int run_all(struct run *r, const struct options *o)
            " unknown; %u faults, %u changes of leader; %s\n",
            o->workload->name, verdict_name(v.valid), v.why, r->ok, r->failed, r->unknown, r->faults_applied,
            r->leaders_seen, r->dir);
+    printf("  the picture: %s/index.html\n", r->dir);
     history_close(&r->history);
     watch_close(r);
     nemesis_close(r->nemesis);

@@ -10,3 +10,7 @@ set_tests_properties(jepsen_tso_partition_pause jepsen_self_check_refuses PROPER
 # A fault that breaks nothing (one node, nobody to be cut off from) must not pass for one.
 set_tests_properties(jepsen_self_check_refuses PROPERTIES
     PASS_REGULAR_EXPRESSION "the self-check of partition failed: one node")
+
+# A judge that ends early, however it ends, leaves nothing running or mounted.
+add_test(NAME jepsen_cleanup COMMAND ${CMAKE_CURRENT_LIST_DIR}/cleanup.sh $<TARGET_FILE:assent-jepsen> $<TARGET_FILE:assentd>)
+set_tests_properties(jepsen_cleanup PROPERTIES LABELS jepsen TIMEOUT 400 PROCESSORS 2 SKIP_RETURN_CODE 77)
