@@ -83,7 +83,15 @@ once() { # name of a signal
 
 [ "$(id -u)" = 0 ] || { echo "network namespaces cannot be made here: not root"; exit 77; }
 pid='' pid_born=''
-trap '[ -z "$pid" ] || ! lives "$pid:$pid_born" || kill -KILL "$pid"; rm -rf "$out"' EXIT
+nodes=() tracers=()
+tidy() { # what a failed test found is not left either
+    local one
+    for one in "$pid:$pid_born" "${nodes[@]}" "${tracers[@]}"; do
+        [ "$one" = : ] || ! lives "$one" || kill -KILL "${one%:*}"
+    done
+    rm -rf "$out"
+}
+trap tidy EXIT
 once INT
 once KILL
 once TERM
