@@ -96,7 +96,7 @@ static bool final_status(const char *status)
     return strcmp(status, "COMMITTED") == 0 || strcmp(status, "ROLLED_BACK") == 0;
 }
 
-static void mark_ended(struct run *r, struct pool *p, const char *xid)
+void pool_ended(struct run *r, struct pool *p, const char *xid)
 {
     const char *dash = strrchr(xid, '-');
     uint32_t i = dash != NULL ? (uint32_t)strtoul(dash + 1, NULL, 10) : 0;
@@ -125,8 +125,9 @@ static void perform_status(struct run *r, struct pool *p, const struct sut_node 
         done->value = json_string("none");
     }
     /* One that is not there in the end was never begun, and nobody asks any more. */
-    if ((none && r->final) || (status != NULL && final_status(status)))
-        mark_ended(r, p, xid);
+    bool stays = p->suspended_ends && status != NULL && strcmp(status, "SUSPENDED") == 0;
+    if ((none && r->final) || (status != NULL && final_status(status)) || (stays && r->final))
+        pool_ended(r, p, xid);
     else if (r->final)
         nap_ms(50);
     http_close(&a);
@@ -169,16 +170,18 @@ static struct tx *place_of(struct txs *t, const char *xid)
     return x;
 }
 
-static void take_status(struct tx *x, const struct op *op, uint64_t asked_ns, uint64_t kept_ns,
+static void take_status(struct tx *x, const struct op *op, uint64_t asked_ns, const struct txs_rules *rules,
                         struct verdict *v)
 {
     const char *status = json_string_value(op->value);
     char side = strncmp(status, "COMMIT", 6) == 0 ? 'C' : strncmp(status, "ROLL", 4) == 0 ? 'R' : 0;
     if (strcmp(status, "none") == 0) {
-        bool forgotten = x->ended && kept_ns != KEPT_FOR_EVER && op->time_ns > x->ended_ns + kept_ns;
-        if (x->known_ns != 0 && asked_ns > x->known_ns && !forgotten)
+        bool known = x->known_ns != 0 && asked_ns > x->known_ns,
+             forgotten = known && rules->kept_ns != 0 && op->time_ns > x->asked_ns + rules->kept_ns;
+        if (known && !forgotten)
             verdict_invalid(v, "%s was there, and is not there at #%llu", x->xid,
                             (unsigned long long)op->index);
+        x->ended = x->ended || forgotten;
         return;
     }
     if (x->known_ns == 0)
@@ -193,30 +196,30 @@ static void take_status(struct tx *x, const struct op *op, uint64_t asked_ns, ui
         x->side = side;
         x->decided_ns = op->time_ns;
     }
-    if (final_status(status) && !x->ended) {
-        x->ended = true;
-        x->ended_ns = op->time_ns;
-    }
+    x->suspended = strcmp(status, "SUSPENDED") == 0;
+    x->ended = x->ended || final_status(status);
 }
 
-static void take_op(struct txs *t, const struct op *o, uint64_t asked_ns, uint64_t kept_ns, struct verdict *v)
+static void take_op(struct txs *t, const struct op *o, uint64_t asked_ns, const struct txs_rules *rules,
+                    struct verdict *v)
 {
     const char *xid = json_string_value(o->key);
     if (o->process < 0 || xid == NULL)
         return;
-    if (strcmp(o->f, "effects") == 0) {
-        if (o->type == OP_OK)
+    if (strcmp(xid, "all") == 0) {
+        if (o->type == OP_OK && strcmp(o->f, "effects") == 0)
             t->effects = o->value;
         return;
     }
     struct tx *x = place_of(t, xid);
     if (o->type == OP_OK && json_is_string(o->value))
-        take_status(x, o, asked_ns, kept_ns, v);
+        take_status(x, o, asked_ns, rules, v);
     if (strcmp(o->f, "status") == 0)
         return;
     if (o->type == OP_INVOKE && x->f[0] == 0) {
         x->f = o->f;
         x->value = o->value;
+        x->asked_ns = o->time_ns;
     } else if (o->type == OP_OK && strcmp(x->f, o->f) == 0) {
         x->acknowledged = true;
         x->answer = o->value;
@@ -225,18 +228,20 @@ static void take_op(struct txs *t, const struct op *o, uint64_t asked_ns, uint64
     }
 }
 
-void txs_open(struct txs *t, const struct history *h, uint64_t kept_ns, struct verdict *v)
+void txs_open(struct txs *t, const struct history *h, const struct txs_rules *rules, struct verdict *v)
 {
+    static const struct txs_rules strict = {0};
     size_t *pair = calloc(h->n + 1, sizeof *pair);
     *t = (struct txs){.index = json_object(), .all_ended = true};
     t->list = calloc(h->n + 1, sizeof *t->list);
     if (t->list == NULL || t->index == NULL || pair == NULL || history_pairs(h, pair) != 0)
         abort();
+    rules = rules != NULL ? rules : &strict;
     for (size_t i = 0; i < h->n; i++)
-        take_op(t, &h->ops[i], pair[i] != HISTORY_NONE ? h->ops[pair[i]].time_ns : 0, kept_ns, v);
+        take_op(t, &h->ops[i], pair[i] != HISTORY_NONE ? h->ops[pair[i]].time_ns : 0, rules, v);
     for (size_t i = 0; i < t->n; i++) {
         const struct tx *x = &t->list[i];
-        if (x->acknowledged && !x->ended)
+        if (x->acknowledged && !x->ended && !rules->ends_apart && !(x->suspended && rules->may_suspend))
             verdict_invalid(v, "%s was acknowledged and did not end", x->xid);
         t->all_ended = t->all_ended && (x->ended || x->side == 0);
     }

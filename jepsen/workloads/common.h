@@ -25,9 +25,10 @@ struct pool {
         bool ended;
     } * txns;
     uint32_t n, first_open;
-    uint64_t until_ns; /* of the final phase; 0: not begun */
-    bool taken;        /* "effects" was asked for */
-    struct stub *stub; /* borrowed; may be NULL */
+    uint64_t until_ns;   /* of the final phase; 0: not begun */
+    bool taken;          /* "effects" was asked for */
+    bool suspended_ends; /* SUSPENDED is not waited for either */
+    struct stub *stub;   /* borrowed; may be NULL */
     /* More for the "effects", into its value; may be NULL. */
     void (*more)(void *user, json_t *value);
     void *user;
@@ -48,15 +49,19 @@ bool pool_final(struct run *r, struct pool *p, struct op *invoke);
 bool pool_perform(struct run *r, struct pool *p, const struct sut_node *node, const struct op *invoke,
                   struct op *done);
 
+/* It has ended: not asked for in the final phase any more. */
+void pool_ended(struct run *r, struct pool *p, const char *xid);
+
 /* A transaction as a history tells it. */
 struct tx {
     const char *xid;      /* borrowed from the history */
     const char *f;        /* of the operation that asked for it, the first of its name; "" unknown */
     const json_t *value;  /* of its invocation */
     const json_t *answer; /* of its completion, if OK */
-    bool acknowledged, ended;
-    char side;                               /* 'C' decided for commit, 'R' for rollback, 0 not known */
-    uint64_t known_ns, decided_ns, ended_ns; /* since then somebody knew that it is so; 0: never */
+    bool acknowledged, ended, suspended;
+    char side;                     /* 'C' decided for commit, 'R' for rollback, 0 not known */
+    uint64_t asked_ns;             /* for it, first */
+    uint64_t known_ns, decided_ns; /* since then somebody knew that it is so; 0: never */
 };
 struct txs {
     struct tx *list;
@@ -66,12 +71,18 @@ struct txs {
     bool all_ended;
 };
 
-/* Collects them, and says what is wrong already: two decisions of one, one seen undecided by
- * somebody who asked after a decision was seen, one that was there and is not any more (sooner than `kept_ns`
- * after its end), an acknowledged one that did not end, no "effects" (unknown).  Each text that completes an
- * operation well is a status that somebody was told. */
-#define KEPT_FOR_EVER UINT64_MAX
-void txs_open(struct txs *t, const struct history *h, uint64_t kept_ns, struct verdict *v);
+/* What a workload allows beyond what all promise. */
+struct txs_rules {
+    uint64_t kept_ns; /* so long after it was asked for one may have ended and be forgotten; 0: never */
+    bool may_suspend; /* SUSPENDED may be where one ends up */
+    bool ends_apart;  /* whether each has ended is told by other operations: the caller looks */
+};
+
+/* Collects them, and says what is wrong already: two decisions of one, one seen undecided by somebody who
+ * asked after a decision was seen, one that was there and is not any more, an acknowledged one that did not
+ * end, no "effects" (unknown).  Each text that completes an operation well is a status that somebody was
+ * told.  `rules` may be NULL. */
+void txs_open(struct txs *t, const struct history *h, const struct txs_rules *rules, struct verdict *v);
 void txs_close(struct txs *t);
 struct tx *txs_find(const struct txs *t, const char *xid);
 

@@ -232,7 +232,7 @@ static void decide_check(struct run *r, const struct history *h, struct verdict 
     struct branches b;
     (void)r;
     verdict_init(v);
-    txs_open(&t, h, KEPT_FOR_EVER, v);
+    txs_open(&t, h, NULL, v);
     gather(&b, &t, h, v);
     for (size_t i = 0; i < t.n && t.effects != NULL; i++)
         judge_tx(&t.list[i], &b, v);

@@ -12,10 +12,12 @@
 #include "common.h"
 #include "linear.h"
 
-#define RESOURCES 4
-#define HOLD_MS   30
-#define WORKERS   64
-#define LIFE_MS   20000 /* of a transaction; nobody uses a resource in the second half */
+#define RESOURCES    4
+#define HOLD_MS      30
+#define WORKERS      64
+#define WAIT_MS      1500
+#define LET_GO_TRIES 60
+#define LIFE_MS      20000 /* of a transaction; nobody uses a resource in the second half */
 
 struct guarded {
     struct {
@@ -65,10 +67,20 @@ static bool guarded_next(struct run *r, uint32_t worker, bool final, struct op *
     return true;
 }
 
-static bool granted(const struct http_answer *a)
+static bool stands(const struct http_answer *a, const char *want)
 {
     const char *status = json_string_value(json_object_get(a->data, "status"));
-    return a->outcome == HTTP_DONE && status != NULL && strcmp(status, "GRANTED") == 0;
+    return a->outcome == HTTP_DONE && status != NULL && strcmp(status, want) == 0;
+}
+
+static bool granted(const struct http_answer *a)
+{
+    return stands(a, "GRANTED");
+}
+
+static bool waiting(const struct http_answer *a)
+{
+    return stands(a, "WAITING");
 }
 
 static void let_go(const struct sut_node *node, const char *xid, struct http_answer *a)
@@ -78,48 +90,70 @@ static void let_go(const struct sut_node *node, const char *xid, struct http_ans
     json_decref(body);
 }
 
-/* Begin, freeze, and wait in line for a while. */
+/* Roll back until it is known to be so: after that nothing is granted to it, not even by a request that is
+ * still on its way.  Nobody uses a token that may have been granted before. */
+static bool let_go_for_certain(struct run *r, const struct sut_node *node, const char *xid)
+{
+    for (uint32_t i = 0; i < LET_GO_TRIES; i++) {
+        struct http_answer a;
+        let_go(&r->sut.nodes[(node->id - 1 + i) % r->sut.n], xid, &a);
+        bool gone = a.outcome == HTTP_DONE || strcmp(a.error, "TXN_DECIDED") == 0;
+        http_close(&a);
+        if (gone)
+            return true;
+        nap_ms(200);
+    }
+    return false;
+}
+
+/* Ask for the freeze, and wait in line while somebody answers.  True: granted. */
+static bool wait_in_line(const struct sut_node *node, const char *xid, json_int_t resource,
+                         struct http_answer *a)
+{
+    char name[32], path[128];
+    snprintf(name, sizeof name, "res%lld", (long long)resource);
+    snprintf(path, sizeof path, "/api/v1/freeze/%s/%s", xid, name);
+    json_t *body =
+        json_pack("{s:s,s:s,s:s,s:i}", "xid", xid, "resource", name, "mode", "exclusive", "waitMs", WAIT_MS);
+    http_ask(node->base, "POST", "/api/v1/freeze", NULL, body, ASK_MS, false, a);
+    json_decref(body);
+    for (int i = 0; i < WAIT_MS / 20 && a->outcome == HTTP_DONE && waiting(a); i++) {
+        http_close(a);
+        nap_ms(25);
+        http_ask(node->base, "GET", path, NULL, NULL, ASK_MS, true, a);
+    }
+    return granted(a);
+}
+
+/* Begin and freeze.  Who is not let in, or does not know, lets go: it fails for certain, unless nobody says
+ * so. */
 static void acquire(struct run *r, uint32_t worker, const struct sut_node *node, struct op *done)
 {
     struct guarded *g = r->state;
     struct http_answer a;
-    char name[16], path[128];
     const char *xid = g->worker[worker].xid;
-    snprintf(name, sizeof name, "res%lld", (long long)g->worker[worker].resource);
-    snprintf(path, sizeof path, "/api/v1/freeze/%s/%s", xid, name);
-    json_t *begin = json_pack("{s:s,s:i}", "xid", xid, "timeoutMs", LIFE_MS),
-           *freeze = json_pack("{s:s,s:s,s:s,s:i}", "xid", xid, "resource", name, "mode", "exclusive",
-                               "waitMs", 1500);
+    json_t *begin = json_pack("{s:s,s:i}", "xid", xid, "timeoutMs", LIFE_MS);
     http_ask(node->base, "POST", "/api/v1/transaction/begin", NULL, begin, ASK_MS, false, &a);
+    json_decref(begin);
     bool begun = a.outcome == HTTP_DONE;
     op_ended(&a, done);
     http_close(&a);
-    if (begun) {
-        http_ask(node->base, "POST", "/api/v1/freeze", NULL, freeze, ASK_MS, false, &a);
-        op_ended(&a, done);
-        for (int i = 0; i < 60 && a.outcome == HTTP_DONE && !granted(&a); i++) {
-            http_close(&a);
-            nap_ms(25);
-            http_ask(node->base, "GET", path, NULL, NULL, ASK_MS, true, &a);
-        }
-        if (granted(&a)) {
-            done->type = OP_OK;
-            done->error[0] = 0;
-            done->value = json_incref(json_object_get(a.data, "token"));
-            g->worker[worker].token = json_integer_value(done->value);
-            g->worker[worker].stage = HOLDS;
-        } else {
-            done->type = OP_INFO; /* it may be granted after all */
-        }
-        http_close(&a);
+    if (!begun) { /* nobody asked for the freeze; what may have begun ends by its time limit */
+        done->type = OP_FAIL;
+        return;
     }
-    if (done->type != OP_OK) {
-        struct http_answer last;
-        let_go(node, xid, &last);
-        http_close(&last);
+    if (wait_in_line(node, xid, g->worker[worker].resource, &a)) {
+        done->type = OP_OK;
+        done->error[0] = 0;
+        done->value = json_incref(json_object_get(a.data, "token"));
+        g->worker[worker].token = json_integer_value(done->value);
+        g->worker[worker].stage = HOLDS;
+    } else {
+        const char *status = json_string_value(json_object_get(a.data, "status"));
+        snprintf(done->error, sizeof done->error, "%s", status != NULL ? status : a.error);
+        done->type = let_go_for_certain(r, node, xid) ? OP_FAIL : OP_INFO;
     }
-    json_decref(begin);
-    json_decref(freeze);
+    http_close(&a);
 }
 
 /* Inside for a while: the position it was let in at, and whether somebody else was there. */
@@ -146,7 +180,6 @@ static void guarded_perform(struct run *r, uint32_t worker, const struct sut_nod
                             const struct op *invoke, struct op *done)
 {
     struct guarded *g = r->state;
-    struct http_answer a;
     if (strcmp(invoke->f, "acquire") == 0) {
         acquire(r, worker, node, done);
         return;
@@ -155,11 +188,10 @@ static void guarded_perform(struct run *r, uint32_t worker, const struct sut_nod
         use(r, worker, done);
         return;
     }
-    let_go(node, g->worker[worker].xid, &a);
-    op_ended(&a, done);
-    if (done->type == OP_OK)
+    if (let_go_for_certain(r, node, g->worker[worker].xid)) {
+        done->type = OP_OK;
         done->value = json_incref(invoke->value);
-    http_close(&a);
+    }
     g->worker[worker].stage = IDLE; /* its time limit does the rest */
 }
 

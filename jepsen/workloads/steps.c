@@ -256,7 +256,7 @@ static void judge_sagas(const struct history *h, const uint32_t *order, struct v
 {
     struct txs t;
     verdict_init(v);
-    txs_open(&t, h, KEPT_FOR_EVER, v);
+    txs_open(&t, h, NULL, v);
     struct done *dones = tell(&t, order, v);
     for (size_t i = 0; i < t.n; i++) {
         const struct tx *x = &t.list[i];
@@ -291,7 +291,7 @@ static void message_check(struct run *r, const struct history *h, struct verdict
     struct txs t;
     (void)r;
     verdict_init(v);
-    txs_open(&t, h, KEPT_FOR_EVER, v);
+    txs_open(&t, h, NULL, v);
     struct done *dones = tell(&t, after[ORDERED], v);
     for (size_t i = 0; i < t.n && t.effects != NULL; i++) {
         const struct tx *x = &t.list[i];

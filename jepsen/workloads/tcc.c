@@ -241,7 +241,7 @@ static void check(struct run *r, const struct history *h, struct verdict *v)
     json_t *record;
     (void)r;
     verdict_init(v);
-    txs_open(&t, h, KEPT_FOR_EVER, v);
+    txs_open(&t, h, NULL, v);
     struct done *dones = calloc(t.n + 1, sizeof *dones);
     if (dones == NULL)
         abort();

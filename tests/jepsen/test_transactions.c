@@ -8,7 +8,8 @@
 
 #include "workload_rows.h"
 
-extern const struct workload workload_decide, workload_saga, workload_status, workload_deadline;
+extern const struct workload workload_decide, workload_saga, workload_status, workload_deadline,
+    workload_orphan;
 
 #define STATUS(process, status)                                                                              \
 #process " invoke status @\"t\"; " #process " ok status @\"t\" \"" status "\";"
@@ -20,6 +21,14 @@ extern const struct workload workload_decide, workload_saga, workload_status, wo
 /* The status of transaction 1: what several workers asked and were told. */
 #define S(text)              "0 invoke begin @1 0; 0 ok begin @1 \"ACTIVE\";" text
 #define ASK(process, status) #process " invoke status @1; " #process " ok status @1 \"" status "\";"
+
+#define NEAR(op, what)     R("near", op, what)
+#define FAR(op, what)      R("far", op, what)
+#define STUBBORN(op, what) R("stubborn", op, what)
+#define ORPHAN(f, n, status, calls, near, far)                                                               \
+    BEGIN(f, n)                                                                                              \
+    "0 invoke return @\"all\" 60; 0 ok return @\"all\" 60;" STATUS(                                          \
+        0, status) "0 invoke effects @\"all\";" EFFECTS(calls, ",\"reserved\":[" #near "," #far "]")
 
 /* Events of rows are a nanosecond apart: a limit of 0 ms is over at once, one of 3000 ms never. */
 static const struct workload_row rows[] = {
@@ -99,9 +108,9 @@ static const struct workload_row rows[] = {
 
     {&workload_deadline, VALID, "",
      BEGIN("begin", "3000") DECIDE("commit", "COMMITTING") END("COMMITTED", R("b0", "confirm", "done"))},
-    {&workload_deadline, INVALID, "before its time of 3000 ms",
+    {&workload_deadline, INVALID, "before its time of 3000 ms could",
      BEGIN("begin", "3000") END("ROLLED_BACK", R("b0", "cancel", "done"))},
-    {&workload_deadline, INVALID, "before its time of 3000 ms",
+    {&workload_deadline, INVALID, "before its time of 3000 ms could",
      BEGIN("begin", "3000") DECIDE("commit", "ROLLING_BACK") END("ROLLED_BACK", R("b0", "cancel", "done"))},
     {&workload_deadline, VALID, "", /* the clocks' error */
      BEGIN("begin", "400") END("ROLLED_BACK", R("b0", "cancel", "done"))},
@@ -109,6 +118,43 @@ static const struct workload_row rows[] = {
      BEGIN("begin", "400") DECIDE("commit", "COMMITTING") END("ROLLED_BACK", R("b0", "cancel", "done"))},
     {&workload_deadline, INVALID, "got a cancel",
      BEGIN("begin", "3000") DECIDE("commit", "COMMITTING") END("COMMITTED", R("b0", "cancel", "done"))},
+    {&workload_deadline, VALID, "", /* a clock was set: the log's time may run at twice its pace */
+     "-1 info clock;" BEGIN("begin", "1000") END("ROLLED_BACK", R("b0", "cancel", "done"))},
+    {&workload_deadline, INVALID, "could be over",
+     "-1 info clock;" BEGIN("begin", "1100") END("ROLLED_BACK", R("b0", "cancel", "done"))},
+
+    {&workload_orphan, VALID, "",
+     ORPHAN("decide", "2", "COMMITTED",
+            NEAR("try", "done") "," FAR("try", "done") "," NEAR("confirm", "done") "," FAR("confirm", "done"),
+            0, 0)},
+    {&workload_orphan, VALID, "",
+     ORPHAN("vanish", "2", "ROLLED_BACK",
+            NEAR("try", "done") "," NEAR("cancel", "done") "," FAR("cancel", "null"), 0, 0)},
+    {&workload_orphan, INVALID, "its try at near stands",
+     ORPHAN("vanish", "2", "ROLLED_BACK", NEAR("try", "done") "," FAR("cancel", "null"), 1, 0)},
+    {&workload_orphan, INVALID, "far was not confirmed",
+     ORPHAN("decide", "2", "COMMITTED", NEAR("try", "done") "," NEAR("confirm", "done"), 0, 0)},
+    {&workload_orphan, INVALID, "far was confirmed",
+     ORPHAN("decide", "2", "ROLLED_BACK",
+            NEAR("try", "done") "," NEAR("cancel", "done") "," FAR("try", "done") "," FAR("confirm", "done"),
+            0, 0)},
+    {&workload_orphan, INVALID, "participant far has 1 reserved",
+     ORPHAN("vanish-early", "2", "ROLLED_BACK", NEAR("cancel", "null") "," FAR("cancel", "null"), 0, 1)},
+    {&workload_orphan, INVALID, "has not heard of it",
+     BEGIN("decide", "2") STATUS(1, "COMMITTED") "0 invoke effects @\"all\";" EFFECTS(NEAR("confirm", "done"),
+                                                                                      ",\"reserved\":[0,0]")},
+    {&workload_orphan, INVALID,
+     "is not there", /* nobody may forget it while a participant has not heard of it */
+     BEGIN("decide", "2") STATUS(1, "none") "0 invoke effects @\"all\";" EFFECTS("", ",\"reserved\":[0,0]")},
+    {&workload_orphan, VALID, "",
+     ORPHAN("stubborn", "1", "SUSPENDED",
+            STUBBORN("try", "done") "," STUBBORN("cancel", "done") "," STUBBORN("confirm", "refused"), 0, 0)},
+    {&workload_orphan, INVALID, "had cancelled by itself",
+     ORPHAN("stubborn", "1", "COMMITTED",
+            STUBBORN("try", "done") "," STUBBORN("cancel", "done") "," STUBBORN("confirm", "refused"), 0, 0)},
+    {&workload_orphan, INVALID, "did not end",
+     ORPHAN("stubborn", "1", "COMMITTING",
+            STUBBORN("try", "done") "," STUBBORN("cancel", "done") "," STUBBORN("confirm", "refused"), 0, 0)},
 };
 
 static void what_is_wrong_is_found(void **state)
