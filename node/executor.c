@@ -19,6 +19,7 @@
 
 #include "assent/error.h"
 #include "executor_private.h"
+#include "mark.h"
 #include "planted.h"
 
 #define PASS_STEPS 512u /* index steps per loop turn */
@@ -151,6 +152,7 @@ static bool is_held(struct executor *ex, const struct sm_work *work)
         host_drop(ex, call);
         return false;
     }
+    MARK(BACK_WAITS_FOR_CALL);
     call->held_us = work->due_us;
     return true;
 }
@@ -354,6 +356,10 @@ void executor_stop(struct executor *ex)
             next = c->next;
             if (c->state == CALL_REPORTING)
                 continue; /* its outcome will come */
+            MARK_IF(LEADER_LOST_IN_PHASE_TWO,
+                    c->state == CALL_CALLING && (c->op == SM_OP_CONFIRM || c->op == SM_OP_CANCEL));
+            MARK_IF(LEADER_LOST_IN_ACTION, c->state == CALL_CALLING && c->op == SM_OP_ACTION);
+            MARK_IF(LEADER_LOST_WITH_REPORT, c->state == CALL_GATHERED);
             if (c->state == CALL_CALLING) {
                 if (c->http != NULL) /* else it only pretends */
                     caller_drop(c->http);

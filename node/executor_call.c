@@ -7,6 +7,7 @@
 #include "assent/error.h"
 #include "executor_private.h"
 #include "jsonrpc.h"
+#include "mark.h"
 #include "planted.h"
 
 static int64_t monotonic_us(void)
@@ -131,6 +132,7 @@ static void on_called(struct caller_call *http, int status, const char *error)
     struct call *c = http->data;
     char text[CALLER_ERROR_BYTES_MAX];
     bool gone = status == 502 || status == 503 || status == 504; /* a proxy says that nobody answers */
+    MARK_IF(CALL_UNANSWERED, status == 0);
     host_judge(c->ex, c->host, !gone && !caller_unreachable(http));
     enum sm_outcome outcome = classify(c, status);
     if (outcome == SM_OUTCOME_SUCCESS) {

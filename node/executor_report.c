@@ -17,6 +17,7 @@
 
 #include "assent/error.h"
 #include "executor_private.h"
+#include "mark.h"
 
 /* Of one command: well below an entry, so that it never waits for another batch. */
 #define BATCH_BYTES_MAX (64u * 1024)
@@ -36,6 +37,7 @@ struct batch {
 static void batch_unreported(struct batch *b)
 {
     struct executor *ex = b->ex;
+    MARK(REPORT_NOT_TAKEN);
     if (ex->unreported == NULL)
         ex->report_again_ms = uv_now(ex->config.loop) + REPORT_RETRY_MS;
     for (struct call *next, *c = b->first; c != NULL; c = next) {
@@ -211,6 +213,7 @@ void executor_reported(struct executor *ex, void *ticket, int code, uint64_t cou
     free(b);
     /* some were refused: their work may stand there still, in another form */
     if (ex->running && (code != ASSENT_OK || counted < n)) {
+        MARK(REPORT_DID_NOT_COUNT);
         ex->pass_from_us = 0;
         ex->dirty = true;
         wake_in(ex, 0);

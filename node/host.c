@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "executor_private.h"
+#include "mark.h"
 
 #define HOSTS_IDLE_MAX 1024u /* hosts only remembered for their failures */
 #define SHARE          1024u /* pieces of one host in the table */
@@ -261,6 +262,8 @@ static void breaker_move(struct executor *ex, struct host *h, enum breaker to)
 /* What waits in memory goes back to being due work in the store. */
 static void breaker_open(struct executor *ex, struct host *h)
 {
+    MARK_IF(BREAKER_OPENS_AGAIN, h->breaker == BREAKER_HALF_OPEN);
+    MARK(BREAKER_OPENS);
     breaker_move(ex, h, BREAKER_OPEN);
     ex->metrics.breaker_opened++;
     h->open_until_ms = uv_now(ex->config.loop) + ex->config.breaker_open_ms;
@@ -289,6 +292,7 @@ void host_judge(struct executor *ex, struct host *h, bool answered)
             return;
         if (h->breaker == BREAKER_OPEN)
             list_move(ex, h, HOSTS_NOWHERE);
+        MARK(BREAKER_CLOSES);
         breaker_move(ex, h, BREAKER_CLOSED);
         host_update(ex, h);
         return;

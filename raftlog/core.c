@@ -9,6 +9,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "mark.h"
 
 static_assert(RAFT_VERSION_NUMBER == 2201, "the guards are written for libraft 0.22.1 exactly");
 static_assert((int)ENTRY_COMMAND == (int)RAFT_COMMAND && (int)ENTRY_BARRIER == (int)RAFT_BARRIER &&
@@ -397,6 +398,7 @@ int core_snapshot_taken(struct core *c, uint64_t now_ms, const struct snapshot_m
         return ASSENT_STOPPED;
     }
     if (!guard_own_snapshot(&c->guard, &c->raft, manifest->index)) {
+        MARK(OWN_SNAPSHOT_LATE);
         return core_settle(c);
     }
     struct raft_event event = {.type = RAFT_SNAPSHOT};
@@ -426,6 +428,7 @@ int core_submit(struct core *c, uint64_t now_ms, struct entry **entries, uint32_
     if (!core_is_leader(c)) {
         return ASSENT_NOT_LEADER;
     }
+    MARK_IF(PAUSED_FOR_TRANSFER, core_is_ready(c) && membership_pauses(c));
     if (!core_is_ready(c) || membership_pauses(c)) {
         return ASSENT_NO_LEADER;
     }

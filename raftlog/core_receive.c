@@ -6,6 +6,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "mark.h"
 
 /* A fetch that has neither ended nor failed (core_unstaged()) by then gives way to a newer offer of the same
  * leader. */
@@ -72,6 +73,7 @@ static bool admitted(struct core *c, const struct guard_append *a)
         const struct entry *e = a->entries[i];
         if (e->type == ENTRY_COMMAND && e->index > c->log.base && memlog_term(&c->log, e->index) != e->term &&
             !c->io.admit(c->io.data, e)) {
+            MARK(ENTRY_REFUSED);
             c->entries_refused++;
             return false;
         }
@@ -133,6 +135,7 @@ static int inject_offer(struct core *c, uint64_t from, const char *address, uint
 {
     int rv = inject(c, &c->offer.manifest, from, address, term);
     if (!c->raft.snapshot.installing) {
+        MARK(OFFER_OVERTAKEN);
         core_drop_offer(c);
     }
     return rv;
@@ -199,6 +202,7 @@ static int receive_vote_request(struct core *c, struct raft_message *m)
     int *role = guard_lend_vote(&c->guard, &c->raft);
     int own = role != NULL ? *role : RAFT_VOTER;
     if (role != NULL) {
+        MARK(VOTE_LENT);
         *role = RAFT_VOTER;
     }
     if (role != NULL || c->lags) {
@@ -291,6 +295,7 @@ int core_unstaged(struct core *c, uint64_t now_ms, uint64_t index, uint64_t term
     }
     if (c->offer.present && !c->raft.snapshot.installing && c->offer.manifest.index == index &&
         c->offer.manifest.term == term) {
+        MARK(OFFER_GONE);
         core_drop_offer(c);
     }
     return core_settle(c);

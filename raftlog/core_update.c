@@ -13,6 +13,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "mark.h"
 #include "planted.h"
 
 /* One AppendEntries frame; longer runs leave as several messages, because the library counts entries, not
@@ -313,6 +314,7 @@ static int take_entries(struct core *c, const struct raft_update *u, uint64_t *b
     }
     assert(first > c->log.base && first <= memlog_last(&c->log) + 1);
     if (first <= memlog_last(&c->log)) {
+        MARK(TAIL_REPLACED);
         memlog_truncate(&c->log, first);
         guard_writes_cut(&c->writes, first);
         c->held_first = c->held_first > first ? first : c->held_first;
@@ -339,6 +341,7 @@ static void take_snapshot(struct core *c, struct raft_update *u)
     raft_free(u->snapshot.chunk.base);
     raft_configuration_close(&metadata->configuration);
     memlog_reset(&c->log, metadata->index, metadata->term);
+    MARK_IF(INSTALL_OVER_WRITES, c->writes.n > 0);
     guard_writes_cut(&c->writes, 1);
     c->held_first = 0;
     c->io.install(c->io.data, &c->offer.manifest);
@@ -355,6 +358,7 @@ static void note_state(struct core *c, uint64_t barrier)
     if (c->raft.state == RAFT_CANDIDATE && c->state != RAFT_CANDIDATE) {
         c->elections++;
     }
+    MARK_IF(LEADER_DEPOSED, c->state == RAFT_LEADER && c->raft.state != RAFT_LEADER);
     c->barrier_index = won ? barrier : c->raft.state == RAFT_LEADER ? c->barrier_index : 0;
     c->barrier_wanted = won && barrier == 0;
     c->state = c->raft.state;
@@ -395,6 +399,8 @@ static void tell_servers(struct core *c)
         c->told_uncommitted == r->configuration_uncommitted_index && c->told_uncommitted_term == term) {
         return;
     }
+    MARK_IF(CHANGE_ROLLED_BACK, c->told_uncommitted != 0 && r->configuration_uncommitted_index == 0 &&
+                                    r->configuration_committed_index < c->told_uncommitted);
     c->told_committed = r->configuration_committed_index;
     c->told_uncommitted = r->configuration_uncommitted_index;
     c->told_uncommitted_term = term;

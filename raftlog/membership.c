@@ -8,6 +8,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "mark.h"
 
 /* Patience, in election timeouts. */
 #define GATE_PATIENT_ELECTIONS 2  /* for every voter to confirm the configuration in force */
@@ -238,6 +239,7 @@ static void advance_gate(struct core *c)
         submit_change(c);
         return;
     }
+    MARK_IF(CHANGE_WAITS, gate == GATE_UNINFORMED);
     if (waited < GATE_ELECTIONS * (uint64_t)c->config.election_ms) {
         return;
     }
@@ -369,6 +371,7 @@ static void advance_transfer(struct core *c)
         end(c, ASSENT_TIMEOUT, "node %llu did not take over", target_of(c));
         return;
     }
+    MARK(TRANSFER_AGAIN);
     c->member.phase = MEMBERSHIP_MATCH; /* TimeoutNow was lost or ignored: again */
 }
 
@@ -393,6 +396,7 @@ static void leadership_lost(struct core *c)
         if (c->applied >= c->member.index && core_term_at(c, c->member.index) == c->member.term) {
             advance_submitted(c);
         } else {
+            MARK(CHANGE_UNKNOWN);
             end(c, ASSENT_UNKNOWN_OUTCOME, "leadership was lost; the change may still be committed");
         }
         break;

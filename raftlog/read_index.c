@@ -7,6 +7,7 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "mark.h"
 #include "planted.h"
 
 /* A read without an answer ends after this many election timeouts; several elections fit. */
@@ -379,6 +380,7 @@ void read_index_role_changed(struct core *c)
     struct read_index *x = &c->reads;
     while (x->flying != NULL) {
         struct read_group *g = flight_pop(x);
+        MARK(READ_ASKED_AGAIN);
         x->waiting -= g->n;
         for (uint32_t i = 0; i < g->n; i++) {
             if (g->reads[i].asker == 0 && gather(c, g->reads[i], g->first_ms) != 0) {
@@ -430,6 +432,7 @@ void read_index_ask(struct core *c, const struct message *m)
         }
         return;
     }
+    MARK(READ_ASKED_NO_LEADER);
     struct message out = {.type = MESSAGE_READ_INDEX_ACK, .from = c->config.id};
     out.read_index.id = m->read_index.id;
     out.read_index.term = c->raft.current_term;

@@ -13,6 +13,7 @@
  * says so to whoever acknowledges afterwards. */
 #include <stdio.h>
 
+#include "mark.h"
 #include "txn.h"
 
 static struct store_key timer_id(struct assent_bytes xid, uint32_t ordinal)
@@ -67,6 +68,7 @@ static int answer(struct apply *a, struct assent_bytes xid, const struct txn *t,
 static void acknowledged(struct apply *a, struct assent_bytes xid, struct txn *t, uint32_t i,
                          struct assent_bytes name, struct branch_progress *p, bool success)
 {
+    MARK_IF(ACKNOWLEDGED_BEFORE_REPORT, p->next_due_us != 0);
     if (p->next_due_us != 0) { /* faster than the report of the call, which finds the step answered */
         work_clear(a->txn, p->next_due_us, xid, name);
         p->next_due_us = 0;
@@ -118,6 +120,7 @@ int branch_acknowledge(struct apply *a)
             return answer(a, xid, &t, name, &p);
         return refuse(a, ASSENT_CONFLICT, "the step has %s before", success ? "failed" : "succeeded");
     }
+    MARK_IF(ACKNOWLEDGED_BEHIND_BACK, txn_stands(&t) == TXN_ROLLING_BACK);
     if (t.status == TXN_STOPPED || txn_stands(&t) != TXN_RUNNING)
         return txn_decided(a, &t);
     if (p.status != BRANCH_EXECUTING && p.status != BRANCH_ACCEPTED)
@@ -144,6 +147,7 @@ static void acknowledge_late(struct apply *a, struct assent_bytes xid, struct tx
     snprintf(error, sizeof(error), "no acknowledgement within %u ms", plan->acknowledge_ms);
     snprintf(reason, sizeof(reason), "step %.*s: %s", (int)plan->name.size, (const char *)plan->name.base,
              error);
+    MARK(ACKNOWLEDGED_NEVER);
     branch_move(p, BRANCH_EXECUTING);
     p->acknowledge_us = 0;
     p->error = t->error = bytes_of(error);

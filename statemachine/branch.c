@@ -5,6 +5,7 @@
  * is past (the call was made twice, or by a deposed leader) and is refused without effect. */
 #include <stdio.h>
 
+#include "mark.h"
 #include "planted.h"
 #include "txn.h"
 
@@ -314,11 +315,14 @@ static int branch_report_one(struct apply *a, const struct report *r)
             return refuse(a, ASSENT_INVALID, "op: %s or %s", ops[plan.forward].name,
                           ops[plan.forward + 1].name);
         bool delivery = t.mode == TXN_MODE_MESSAGE && t.status == TXN_COMMITTING;
+        MARK_IF(REPORT_OF_OTHER_PHASE, t.status != ops[r->op].during && !delivery);
         if (t.status != ops[r->op].during && !delivery)
             return report_stale(a, "the transaction is not in that phase");
         branch_progress_load(a->txn, xid, ordinal, &t, &plan, &p);
+        MARK_IF(REPORT_TWICE, p.status != ops[r->op].doing);
         if (p.status != ops[r->op].doing)
             return report_stale(a, "the branch has answered already");
+        MARK_IF(REPORT_OF_OTHER_ATTEMPT, p.attempts != r->attempt);
         if (p.attempts != r->attempt)
             return report_stale(a, "another attempt is due");
     }

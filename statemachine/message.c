@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "mark.h"
 #include "planted.h"
 #include "topic.h"
 
@@ -336,8 +337,10 @@ int message_submit(struct apply *a)
 void message_query_report(struct apply *a, struct assent_bytes xid, struct txn *t, const struct report *r)
 {
     if (r->outcome == SM_OUTCOME_SUCCESS || (PLANTED(QUERY_ERROR_SENDS) && r->outcome == SM_OUTCOME_ERROR)) {
+        MARK(QUERY_SENDS);
         txn_decide(a, xid, t, TXN_COMMITTING);
     } else if (r->outcome == SM_OUTCOME_FAILURE) {
+        MARK(QUERY_TAKES_BACK);
         char reason[TXN_ERROR_BYTES_MAX + 16];
         snprintf(reason, sizeof(reason), "query: %.*s", (int)t->error.size, (const char *)t->error.base);
         t->reason = txn_shortened(bytes_of(reason), TXN_REASON_BYTES_MAX);

@@ -8,6 +8,7 @@
  * A branch with nothing to call counts as done from the decision on.  A decision writes work and no branch
  * rows: until its first report a branch's progress follows from the head (branch_progress_load()), save those
  * whose turn came later. */
+#include "mark.h"
 #include "txn.h"
 
 enum sm_op phase_two_op(const struct txn *t)
@@ -106,6 +107,7 @@ void phase_two_report(struct apply *a, struct assent_bytes xid, struct txn *t, u
         p->finished_us = a->now_us;
         /* the last error stays to be read */
     } else {
+        MARK_IF(PHASE_TWO_AGAIN, r->outcome == SM_OUTCOME_ERROR);
         branch_move(p, branch_doing(r->op));
         p->errors += r->outcome != SM_OUTCOME_ONGOING && p->errors < UINT32_MAX;
         p->next_due_us = a->now_us + branch_wait_us(t, plan, ordinal, p);

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "mark.h"
 #include "nest.h"
 #include "planted.h"
 
@@ -288,6 +289,8 @@ static bool step_turn(struct apply *a, struct assent_bytes xid, const struct txn
     step_load(a, xid, t, i, &plan, &p, error);
     if (!started(p.status))
         return false;
+    MARK_IF(BACK_OVER_OPEN_STEP, p.status == BRANCH_EXECUTING);
+    MARK_IF(BACK_OVER_ACCEPTED_STEP, p.status == BRANCH_ACCEPTED);
     if (p.next_due_us != 0)
         work_clear(a->txn, p.next_due_us, xid, plan.name);
     branch_accept_end(a, xid, i, &p);

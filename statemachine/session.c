@@ -20,6 +20,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "mark.h"
 #include "planted.h"
 #include "row.h"
 
@@ -499,6 +500,7 @@ static enum session_verdict check_key(struct apply *a, struct assent_bytes *repl
     if (row_take_u64(&row) != fingerprint(a->command))
         return refused(code, ASSENT_KEY_REUSED);
     row_take_u64(&row);
+    MARK(KEY_REPEATED);
     *reply = row;
     return SESSION_REPEAT;
 }

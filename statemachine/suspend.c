@@ -11,6 +11,7 @@
  * A decision keeps its token: participants see the same one before and after.  What was not decided gets a
  * new one, larger than that of any call made before. */
 #include "audit.h"
+#include "mark.h"
 #include "settings.h"
 
 enum txn_status txn_stands(const struct txn *t)
@@ -85,6 +86,7 @@ static void suspend_record(struct apply *a, struct assent_bytes xid, const struc
 
 void txn_suspend(struct apply *a, struct assent_bytes xid, struct txn *t, struct assent_bytes reason)
 {
+    MARK(SUSPENDED);
     quiet(a, xid, t);
     t->suspended_from = t->status;
     txn_because(t, reason);

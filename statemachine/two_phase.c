@@ -18,6 +18,7 @@
  * it does elsewhere; a row that stays says that the branch is left alone. */
 #include <stdio.h>
 
+#include "mark.h"
 #include "planted.h"
 #include "txn.h"
 
@@ -102,6 +103,8 @@ void try_end(struct apply *a, struct assent_bytes xid, struct txn *t, bool back)
         bool alone = back && (p.status == BRANCH_REGISTERED ||
                               (PLANTED(ONLY_TRIED_CANCELLED) && p.status == BRANCH_TRYING));
         struct branch_progress left = {.status = BRANCH_REGISTERED};
+        MARK_IF(BACK_OVER_OPEN_TRY, back && !alone && p.status == BRANCH_TRYING);
+        MARK_IF(TRY_NEVER_DUE, alone);
         cancellable += !alone && plan.url[SM_OP_CANCEL].size > 0;
         if (p.next_due_us != 0)
             work_clear(a->txn, p.next_due_us, xid, plan.name);

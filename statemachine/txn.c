@@ -7,6 +7,7 @@
 #include <stdio.h>
 
 #include "freeze.h"
+#include "mark.h"
 #include "nest.h"
 #include "planted.h"
 #include "settings.h"
@@ -266,6 +267,8 @@ int txn_commit(struct apply *a)
     bool two_phase = t.mode == TXN_MODE_TCC || t.mode == TXN_MODE_XA;
     if (arg_bool(a->command, TXN_COMMIT_KEEP, false) && (t.status != TXN_ACTIVE || !two_phase))
         return txn_answer(a, xid, &t);
+    MARK_IF(COMMIT_TOO_LATE, stands == TXN_ROLLING_BACK || stands == TXN_ROLLED_BACK);
+    MARK_IF(COMMIT_AGAIN, stands == TXN_COMMITTING || stands == TXN_COMMITTED);
     if (t.status == TXN_STOPPED || stands == TXN_ROLLING_BACK || stands == TXN_ROLLED_BACK)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_SAGA)
@@ -329,6 +332,7 @@ int txn_rollback(struct apply *a)
     if (arg_bool(a->command, TXN_ROLLBACK_KEEP, false) && !turns)
         return txn_answer(a, xid, &t);
     bool waits = stands == TXN_PREPARING && nest_inside(a->txn, &t); /* for the one around it */
+    MARK_IF(ROLLBACK_TOO_LATE, stands == TXN_COMMITTING || stands == TXN_COMMITTED);
     if (t.status == TXN_STOPPED || stands == TXN_COMMITTING || stands == TXN_COMMITTED || waits)
         return txn_decided(a, &t);
     if (t.mode == TXN_MODE_WORKFLOW && stands == TXN_ACTIVE)
@@ -354,6 +358,7 @@ void txn_timer(struct apply *a, struct assent_bytes id)
     key_init(&xid);
     key_tail(&xid, id);
     if (t.mode == TXN_MODE_MESSAGE) { /* without anybody to ask: it is sent */
+        MARK(DEADLINE_SENDS);
         txn_decide(a, key_bytes(&xid), &t, TXN_COMMITTING);
         txn_save(a, key_bytes(&xid), &t);
         return;
@@ -362,6 +367,8 @@ void txn_timer(struct apply *a, struct assent_bytes id)
     if (t.style == SM_STYLE_DTM)
         snprintf(reason, sizeof(reason), "Timeout after %llu seconds",
                  (unsigned long long)(t.timeout_ms / 1000));
+    MARK_IF(DEADLINE_TURNS_SAGA, t.mode == TXN_MODE_SAGA && t.status == TXN_RUNNING);
+    MARK_IF(DEADLINE_DECIDES, t.mode != TXN_MODE_SAGA);
     if (t.mode == TXN_MODE_SAGA && t.status == TXN_RUNNING)
         saga_failed(a, key_bytes(&xid), &t, bytes_of(reason));
     else

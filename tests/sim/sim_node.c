@@ -7,6 +7,7 @@
 
 #include "assent/error.h"
 #include "batch.h"
+#include "mark.h"
 #include "sim_store.h"
 #include "world.h"
 
@@ -345,6 +346,7 @@ static void app_restore(void *data, uint32_t id, uint64_t index)
     struct sim_node *n = &w->nodes[id];
     char path[64], err[256] = "";
     image_path(path, id, index);
+    MARK_IF(SNAPSHOT_OF_OPEN, oracle_unfinished(w) > 0);
     int rv = sm_restore(n->sm, path, err, sizeof err);
     if (rv != ASSENT_OK || sm_applied_index(n->sm) != index)
         cluster_fail(w->cluster, "node %u cannot take the snapshot of %llu: %s", id,
