@@ -1,10 +1,14 @@
-/* hist2 FORMAT history.jsonl OUTPUT: a history in the format of another checker.
+/* A history in the format of another checker, or our verdict on it.
  *
- *   FORMAT   knossos, porcupine (OUTPUT is a folder: one file per key), elle-edn, elle-json, csv (OUTPUT is a
- * file) hist2 check MODEL history.jsonl [--engine wgl|jit|zones]: our own verdict; exit 0 valid, 1 invalid, 2
- * unknown MODEL    register, cas-register, versioned, mutex, lamport, counter, append, set, tso, unique,
- * watch, lock, decide, saga, idempotency Exit 3: the history is malformed, or cannot be said in that format.
- */
+ *   hist2 knossos|porcupine HISTORY FOLDER          one file per key
+ *   hist2 elle-edn|elle-json|csv HISTORY FILE
+ *   hist2 check MODEL HISTORY [--engine wgl|jit|zones] [--parts]
+ *
+ * HISTORY is a run's folder, a .jsonl, or what was exported before: .edn, .json (Elle), .txt (Porcupine).
+ * MODEL: register, cas-register, versioned, mutex, lamport, counter, append, set, tso, unique, watch, lock,
+ * decide, saga, idempotency.
+ * --parts: a line for each key of an object that has to be linearizable.  Exit: 0 valid, 1 invalid, 2
+ * unknown, 3 the history is malformed, or cannot be said in that format. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,17 +95,55 @@ static const struct {
                 {"saga", check_saga},
                 {"idempotency", check_idempotency}};
 
-static int check(const struct history *h, const char *model, const char *engine)
+static const char *const engines[] = {"wgl", "jit", "zones"};
+
+static size_t engine_find(const char *name)
 {
-    static const char *const engines[] = {"wgl", "jit", "zones"};
+    size_t e = 0;
+    while (name != NULL && e < 3 && strcmp(engines[e], name) != 0)
+        e++;
+    return e;
+}
+
+/* A line for each key: verdict, key, operations that constrain something. */
+static int check_parts(const struct history *h, const struct model *model, size_t engine)
+{
+    struct lin_parts parts;
+    char err[160];
+    enum verdict_valid worst = VALID;
+    static const int weight[] = {[VALID] = 0, [UNKNOWN] = 1, [INVALID] = 2};
+    if (lin_split(h, model, &parts, err, sizeof err) != 0) {
+        lin_parts_close(&parts);
+        return complain(model->name, err);
+    }
+    for (size_t i = 0; i < parts.n; i++) {
+        const struct lin_part *part = &parts.parts[i];
+        struct lin_stuck stuck;
+        const char *why;
+        enum verdict_valid (*const checks[])(const struct model *, const struct lin_part *,
+                                             const struct lin_budget *, struct lin_stuck *,
+                                             const char **) = {wgl_check, jit_check, zones_check};
+        enum verdict_valid valid = checks[engine](model, part, NULL, &stuck, &why);
+        char *key =
+            part->key == NULL ? NULL : json_dumps(part->key, JSON_ENCODE_ANY | JSON_COMPACT | JSON_SORT_KEYS);
+        printf("%s\t%s\t%u\n", verdict_name(valid), key != NULL ? key : "null", part->n);
+        free(key);
+        worst = weight[valid] > weight[worst] ? valid : worst;
+    }
+    lin_parts_close(&parts);
+    return verdict_exit(worst);
+}
+
+static int check(const struct history *h, const char *model, const char *engine, bool parts)
+{
     struct verdict v;
-    size_t i = 0, e = 0;
+    size_t i = 0, e = engine_find(engine);
     while (i < sizeof checkers / sizeof checkers[0] && strcmp(checkers[i].name, model) != 0)
         i++;
-    while (e < 3 && engine != NULL && strcmp(engines[e], engine) != 0)
-        e++;
     if (e == 3)
         return complain(engine, "no such engine");
+    if (parts && model_find(model) != NULL)
+        return check_parts(h, model_find(model), engine != NULL ? e : LIN_WGL);
     if (i < sizeof checkers / sizeof checkers[0])
         checkers[i].check(h, &v);
     else if (model_find(model) != NULL)
@@ -113,25 +155,74 @@ static int check(const struct history *h, const char *model, const char *engine)
     return v.malformed ? HARNESS_ERROR : verdict_exit(v.valid);
 }
 
+static bool ends_with(const char *path, const char *end)
+{
+    size_t n = strlen(path), m = strlen(end);
+    return n >= m && strcmp(path + n - m, end) == 0;
+}
+
+/* By the name's end; see above.  Lines of Porcupine carry no times: their order is all there is. */
+static int read_any(const char *path, struct history *h, char *err, size_t err_size)
+{
+    static const struct {
+        const char *end;
+        enum export_format format;
+    } formats[] = {{".edn", EXPORT_KNOSSOS}, {".json", EXPORT_ELLE_JSON}, {".txt", EXPORT_PORCUPINE}};
+    struct stat st;
+    char inside[4096];
+    if (stat(path, &st) == 0 && S_ISDIR(st.st_mode)) {
+        snprintf(inside, sizeof inside, "%s/history.jsonl", path);
+        return history_read(inside, h, err, err_size);
+    }
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
+        if (!ends_with(path, formats[i].end))
+            continue;
+        FILE *in = fopen(path, "re");
+        if (in == NULL) {
+            snprintf(err, err_size, "%s", strerror(errno));
+            return -1;
+        }
+        int rv = export_read(in, formats[i].format, h, err, err_size);
+        fclose(in);
+        for (size_t k = 0; k < h->n && formats[i].format == EXPORT_PORCUPINE; k++)
+            h->ops[k].time_ns = k;
+        return rv;
+    }
+    return history_read(path, h, err, err_size);
+}
+
+static int usage(void)
+{
+    fputs("usage: hist2 knossos|porcupine|elle-edn|elle-json|csv HISTORY OUTPUT\n"
+          "       hist2 check MODEL HISTORY [--engine wgl|jit|zones] [--parts]\n"
+          "HISTORY: a run's folder, .jsonl, .edn, .json, .txt\n",
+          stderr);
+    return HARNESS_ERROR;
+}
+
 int main(int argc, char **argv)
 {
-    bool checking = argc > 1 && strcmp(argv[1], "check") == 0;
-    if (argc < 4 || (!checking && argc != 4) || (checking && argc != 4 && argc != 6) ||
-        (argc == 6 && strcmp(argv[4], "--engine") != 0)) {
-        fputs("usage: hist2 knossos|porcupine|elle-edn|elle-json|csv HISTORY OUTPUT\n"
-              "       hist2 check MODEL HISTORY [--engine wgl|jit|zones]\n",
-              stderr);
-        return HARNESS_ERROR;
+    bool checking = argc > 1 && strcmp(argv[1], "check") == 0, parts = false;
+    const char *engine = NULL;
+    if (argc < 4)
+        return usage();
+    for (int i = 4; i < argc; i++) {
+        if (checking && strcmp(argv[i], "--engine") == 0 && i + 1 < argc)
+            engine = argv[++i];
+        else if (checking && strcmp(argv[i], "--parts") == 0)
+            parts = true;
+        else
+            return usage();
     }
     struct history h;
     char err[200];
     const char *path = checking ? argv[3] : argv[2];
     history_init(&h);
     int rv;
-    if (history_read(path, &h, err, sizeof err) != 0 || history_validate(&h, err, sizeof err) != 0)
+    if (read_any(path, &h, err, sizeof err) != 0 || history_validate(&h, err, sizeof err) != 0)
         rv = complain(path, err);
     else if (checking)
-        rv = check(&h, argv[2], argc == 6 ? argv[5] : NULL);
+        rv = check(&h, argv[2], engine, parts);
     else if (export_find(argv[1]) == EXPORT_FORMAT_NR)
         rv = complain(argv[1], "no such format");
     else

@@ -2,7 +2,9 @@
  * changes that must not matter, and against each other and exhaustive search on random small histories.
  *
  *   test_jepsen_engines [--histories N] [--seed N]    differential run (default 20000 histories)
- *   test_jepsen_engines --bench                       the figures, no tests */
+ *   test_jepsen_engines --bench                       the figures, no tests
+ *   test_jepsen_engines --write FOLDER [--histories N] [--seed N]   the histories as files, for another judge
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
@@ -233,7 +235,7 @@ static void guess_invocation(struct guesser *g, unsigned c, uint64_t stamp, stru
     if (what == 2)
         value = json_pack("[I,I]", few, other);
     else if (what == 1 && !clock)
-        value = json_integer(cas ? few : ++g->written);
+        value = json_integer(cas || g->model == &model_versioned ? few : ++g->written);
     g->client[c].f = (clock ? clock_f : register_f)[what];
     g->client[c].value = value;
     g->client[c].open = true;
@@ -245,7 +247,13 @@ static void guess_completion(struct guesser *g, unsigned c, uint64_t stamp, stru
     uint64_t how = random_below(&g->random, 10);
     enum op_type type = how == 0 ? OP_INFO : how == 1 ? OP_FAIL : OP_OK;
     json_t *value = g->client[c].value;
-    if (type == OP_OK && value == NULL) {
+    if (type == OP_OK && g->model == &model_versioned) {
+        json_int_t version = (json_int_t)random_below(&g->random, 4) + (value != NULL);
+        json_t *found =
+            value != NULL ? json_incref(value) : json_integer((json_int_t)random_below(&g->random, 3));
+        json_decref(value);
+        value = json_pack("[o,I]", found, version);
+    } else if (type == OP_OK && value == NULL) {
         uint64_t bound = g->model == &model_register  ? (uint64_t)g->written + 1
                          : g->model == &model_lamport ? 6
                                                       : 3;
@@ -280,13 +288,15 @@ static void guess(uint64_t seed, const struct model *model, struct history *h)
     }
 }
 
+static const struct model *const guessed[] = {&model_register, &model_cas_register, &model_lamport,
+                                              &model_versioned};
+
 static void the_engines_agree(void **state)
 {
     (void)state;
-    static const struct model *const models[] = {&model_register, &model_cas_register, &model_lamport};
     uint64_t valid = 0, invalid = 0, zones = 0;
     for (uint64_t seed = seed_first; seed < seed_first + histories; seed++) {
-        const struct model *model = models[seed % 3];
+        const struct model *model = guessed[seed % 4];
         struct history h;
         struct lin_parts parts;
         char err[200];
@@ -315,6 +325,29 @@ static void the_engines_agree(void **state)
     print_message("%llu valid, %llu invalid, %llu of them by zones too\n", (unsigned long long)valid,
                   (unsigned long long)invalid, (unsigned long long)zones);
     assert_true(valid > histories / 5 && invalid > histories / 5 && zones > histories / 5);
+}
+
+/* FOLDER/000007-register.jsonl ...: `histories` of them, of the models that are registers. */
+static int write_guesses(const char *folder)
+{
+    for (uint64_t seed = seed_first, left = histories; left > 0; seed++) {
+        const struct model *model = guessed[seed % 4];
+        char path[400], err[200];
+        struct history h;
+        if (model == &model_lamport)
+            continue;
+        left--;
+        history_init(&h);
+        guess(seed * 77, model, &h);
+        snprintf(path, sizeof path, "%s/%06llu-%s.jsonl", folder, (unsigned long long)seed, model->name);
+        int rv = history_write(path, &h, err, sizeof err);
+        history_close(&h);
+        if (rv != 0) {
+            fprintf(stderr, "%s: %s\n", path, err);
+            return 1;
+        }
+    }
+    return 0;
 }
 
 /* Figures
@@ -369,13 +402,18 @@ int main(int argc, char **argv)
         cmocka_unit_test(over_the_budget_is_unknown),
         cmocka_unit_test(the_engines_agree),
     };
+    const char *folder = NULL;
     for (int i = 1; i < argc; i++) {
         if (strcmp(argv[i], "--bench") == 0)
             return bench();
+        if (strcmp(argv[i], "--write") == 0 && i + 1 < argc)
+            folder = argv[++i];
         if (strcmp(argv[i], "--histories") == 0 && i + 1 < argc)
             histories = strtoull(argv[++i], NULL, 10);
         else if (strcmp(argv[i], "--seed") == 0 && i + 1 < argc)
             seed_first = strtoull(argv[++i], NULL, 10);
     }
+    if (folder != NULL)
+        return write_guesses(folder);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
