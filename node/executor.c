@@ -153,7 +153,24 @@ static bool is_held(struct executor *ex, const struct sm_work *work)
         return false;
     }
     MARK(BACK_WAITS_FOR_CALL);
-    call->held_us = work->due_us;
+    if (work->due_us < call->held_us)
+        call->held_us = work->due_us;
+    return true;
+}
+
+/* Its call is known.  One that was made for another row, before the transaction was paused and went on, is of
+ * no use to this one: if it has not started it never will, else this row is looked at again when it ends. */
+static bool is_known(struct executor *ex, const struct sm_work *work)
+{
+    struct call *call = *table_slot(ex, work->xid, work->branch, work->op);
+    if (call == NULL || call->due_us == work->due_us)
+        return call != NULL;
+    if (call->state == CALL_QUEUED) {
+        host_drop(ex, call);
+        return false;
+    }
+    if (work->due_us < call->held_us)
+        call->held_us = work->due_us;
     return true;
 }
 
@@ -162,7 +179,7 @@ static void admit(struct executor *ex, struct sm_work_cursor *place, struct sm_w
 {
     if (work->waits)
         return; /* polls_turn() goes back for it */
-    if (*table_slot(ex, work->xid, work->branch, work->op) != NULL || is_held(ex, work))
+    if (is_known(ex, work) || is_held(ex, work))
         return;
     sm_work_load(ex->config.sm, place, work);
     struct host *h = host_get(ex, work->url);

@@ -80,7 +80,7 @@ struct call {
     enum sm_outcome outcome;
     bool urgent; /* somebody waits for the report */
     int64_t due_us;
-    int64_t held_us; /* when the way back of the same branch, which waits for the end of this call, is due; or
+    int64_t held_us; /* when what waits for the end of this call is due: another row of the branch; or
                       * INT64_MAX */
     char error[CALLER_ERROR_BYTES_MAX];
     struct caller_call *http; /* while CALLING */

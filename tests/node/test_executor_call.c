@@ -345,6 +345,35 @@ static void a_queued_action_does_not_hold_up_its_compensation(void **state)
     assert_int_equal(world_metrics(w).queued, 0);
 }
 
+/* A call that waits for a slot while its transaction is paused and goes on is made all the same. */
+static void a_queued_call_outlives_a_pause(void **state)
+{
+    struct world *w = *state;
+    world_executor(w, (struct executor_config){.per_host_max = 1});
+    world_commit(w, "first", w->p.port, "/hold", "");
+    until(w, w->p.held == 1);
+    world_run(w, COMMAND_SAGA_SUBMIT,
+              "{'xid':'t','steps':[{'actionUrl':'http://127.0.0.1:%u/ok','compensateUrl':''}]}", w->p.port);
+    until(w, world_metrics(w).queued == 1);
+    world_run(w, COMMAND_TXN_ACT, "{'xid':'t','act':'pause','by':'ann','reason':'wait'}");
+    world_turns(w, 10);
+    w->h.now_us += 1000; /* its work is another row then */
+    world_run(w, COMMAND_TXN_ACT, "{'xid':'t','act':'resume','by':'ann','reason':'go on'}");
+    world_turns(w, 10);
+    w->h.now_us += 1000; /* the walk over due work has gone on */
+    world_run(w, COMMAND_TXN_BEGIN, "{'xid':'other'}");
+    executor_kick(w->ex);
+    world_turns(w, 10);
+    w->h.now_us += 1000;
+    world_run(w, COMMAND_TXN_ROLLBACK, "{'xid':'other'}");
+    executor_kick(w->ex);
+    world_turns(w, 10);
+    participant_release(&w->p);
+    until(w, world_stands(w, "t", "COMMITTED"));
+    until(w, world_metrics(w).reporting == 0);
+    world_assert_idle(w);
+}
+
 /* ---- calls of a transaction as a whole ---- */
 
 static void the_sender_of_a_message_is_asked(void **state)
@@ -414,6 +443,7 @@ int main(void)
         T(a_cancel_waits_for_the_call_of_its_try),
         T(a_confirm_waits_for_the_call_of_a_skipped_try),
         T(a_queued_action_does_not_hold_up_its_compensation),
+        T(a_queued_call_outlives_a_pause),
         T(the_sender_of_a_message_is_asked),
         T(a_workflow_is_called_to_go_on),
     };
