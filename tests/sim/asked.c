@@ -125,7 +125,7 @@ static bool was_forced(const struct asked *a)
 
 static bool has_cause(const struct asked *a)
 {
-    return a->causes != 0 || a->acted;
+    return a->causes != 0;
 }
 
 void asked_undone(struct world *w, struct assent_bytes xid, int told)

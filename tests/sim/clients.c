@@ -12,7 +12,8 @@
 #define RETRY_US 400000 /* no answer: again, elsewhere */
 
 static const struct client_kind *const kinds[] = {
-    &client_saga, &client_tcc, &client_message, &client_execute, &client_sequence, &client_lamport,
+    &client_saga,     &client_tcc,    &client_message,  &client_execute,
+    &client_operator, &client_status, &client_sequence, &client_lamport,
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -21,8 +22,8 @@ struct client_world {
     struct client *helpers;
     uint32_t helpers_n;
     struct letter *reading; /* reads under way */
-    struct clocks_world *clocks;
     struct asked_world *asked;
+    void *rooms[KINDS];
     uint32_t asking; /* kinds of this run, a bit each */
     bool closing;
     char why[512];
@@ -62,9 +63,23 @@ uint64_t client_number(const struct result *r, const char *pair)
     return codec_as_uint(codec_get(r->data, pair));
 }
 
-struct clocks_world *clients_clocks(struct world *w)
+void *clients_room(struct world *w, const struct client_kind *kind, size_t size)
 {
-    return w->clients->clocks;
+    uint32_t k = 0;
+    while (kinds[k] != kind)
+        k++;
+    if (w->clients->rooms[k] == NULL)
+        w->clients->rooms[k] = calloc(1, size);
+    assert(w->clients->rooms[k] != NULL);
+    return w->clients->rooms[k];
+}
+
+bool clients_ask(struct world *w, uint32_t node, struct codec_writer *query, struct codec_arena *arena,
+                 struct result *result)
+{
+    struct assent_bytes bytes = sm_query(w->nodes[node].sm, codec_written(query));
+    codec_writer_close(query);
+    return result_decode(arena, bytes, result);
 }
 
 struct asked_world *clients_asked(struct world *w)
@@ -388,7 +403,6 @@ void clients_init(struct world *w)
     assert(cw != NULL);
     w->clients = cw;
     w->app.read_done = on_read;
-    cw->clocks = clocks_new();
     cw->asked = asked_world_new();
     cw->asking = w->knobs.kinds;
     for (uint32_t i = 0; i < w->knobs.clients; i++) {
@@ -419,7 +433,8 @@ void clients_close(struct world *w)
         cw->reading = l->next;
         free(l);
     }
-    free(cw->clocks);
+    for (uint32_t k = 0; k < KINDS; k++)
+        free(cw->rooms[k]);
     asked_world_free(cw->asked);
     free(cw);
 }

@@ -29,6 +29,8 @@ struct client_kind {
 };
 /* clients_transactions.c */
 extern const struct client_kind client_saga, client_tcc, client_message, client_execute;
+/* clients_operator.c */
+extern const struct client_kind client_operator, client_status;
 /* clients_clocks.c */
 extern const struct client_kind client_sequence, client_lamport;
 
@@ -112,10 +114,11 @@ bool transaction_decided(struct client *c, const struct result *r);
 /* What an answer says of its status. */
 void transaction_told(struct client *c, const struct result *r);
 
-/* What the kinds know together; parts of the clients' world. */
-struct clocks_world;
-struct clocks_world *clients_clocks(struct world *w);
-struct clocks_world *clocks_new(void);
+/* Zeroed memory of a kind for the whole run; always the same, without pointers of its own. */
+void *clients_room(struct world *w, const struct client_kind *kind, size_t size);
+/* Ask a node's state when all is over (closes `query`); false: no answer one can read. */
+bool clients_ask(struct world *w, uint32_t node, struct codec_writer *query, struct codec_arena *arena,
+                 struct result *result);
 struct asked_world *clients_asked(struct world *w);
 
 #endif /* TESTS_SIM_CLIENTS_H */

@@ -11,19 +11,17 @@
 
 #define NUMBERS_MAX 65536
 
-struct clocks_world {
+struct numbers {
     bool numbers[NUMBERS_MAX];  /* taken from the sequence */
     uint64_t highest, answered; /* of the sequence; answers */
 };
 
-struct clocks_world *clocks_new(void)
-{
-    struct clocks_world *k = calloc(1, sizeof *k);
-    assert(k != NULL);
-    return k;
-}
-
 /* ---- sequence ---- */
+
+static struct numbers *numbers_of(struct world *w)
+{
+    return clients_room(w, &client_sequence, sizeof(struct numbers));
+}
 
 static void sequence_begin(struct client *c)
 {
@@ -34,7 +32,7 @@ static void sequence_begin(struct client *c)
 
 static void sequence_answered(struct client *c, const struct result *r)
 {
-    struct clocks_world *k = clients_clocks(c->world);
+    struct numbers *k = numbers_of(c->world);
     uint64_t value = codec_as_uint(codec_get(r->data, "first"));
     if (value < NUMBERS_MAX) {
         if (k->numbers[value])
@@ -48,7 +46,7 @@ static void sequence_answered(struct client *c, const struct result *r)
 
 static const char *sequence_judge(struct world *w, char *why, size_t size)
 {
-    const struct clocks_world *k = clients_clocks(w);
+    const struct numbers *k = numbers_of(w);
     if (k->answered == k->highest || k->highest >= NUMBERS_MAX)
         return NULL;
     snprintf(why, size, "%" PRIu64 " numbers were answered, the highest is %" PRIu64, k->answered,

@@ -12,6 +12,7 @@
 
 #include "asked.h"
 #include "assent/error.h"
+#include "clients.h"
 #include "oracle.h"
 
 #define SLOTS 65536u
@@ -265,6 +266,33 @@ void oracle_report(struct world *w, struct world_report *report)
     report->rolled_back = w->oracle->ended[2];
 }
 
+/* How its branches stand at the leader. */
+static void print_branches(struct world *w, const struct txn_seen *t)
+{
+    static const struct command_session none = {.kind = SESSION_NONE};
+    uint32_t node = cluster_leader(w->cluster);
+    struct codec_writer query;
+    struct codec_arena arena;
+    struct result result;
+    codec_writer_init(&query);
+    command_begin(&query, QUERY_TXN, &none, 1);
+    codec_text(&query, (struct assent_bytes){t->xid, t->size});
+    codec_arena_init(&arena);
+    if (node != 0 && clients_ask(w, node, &query, &arena, &result)) {
+        const struct codec_node *rows = codec_get(result.data, "branches");
+        for (uint32_t i = 0; i < codec_size(rows); i++) {
+            const struct codec_node *row = codec_at(rows, i);
+            struct assent_bytes name = codec_as_bytes(codec_get(row, "branch"));
+            struct assent_bytes status = codec_as_bytes(codec_get(row, "status"));
+            fprintf(stderr, "      %.*s %.*s, %llu attempts, due %lld\n", (int)name.size,
+                    (const char *)name.base, (int)status.size, (const char *)status.base,
+                    (unsigned long long)codec_as_uint(codec_get(row, "attempts")),
+                    (long long)codec_as_int(codec_get(row, "nextDueUs")));
+        }
+    }
+    codec_arena_close(&arena);
+}
+
 void oracle_print_unfinished(struct world *w)
 {
     uint32_t shown = 0;
@@ -274,6 +302,7 @@ void oracle_print_unfinished(struct world *w)
                 continue;
             fprintf(stderr, "    %.*s is %s since %llu\n", (int)t->size, (const char *)t->xid, t->status,
                     (unsigned long long)t->position);
+            print_branches(w, t);
             shown++;
         }
     }

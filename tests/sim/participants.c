@@ -135,7 +135,9 @@ static void in_order(struct world *w, const struct row *r, uint32_t others,
                      bool (*holds)(const struct row *r), const char *what)
 {
     const struct asked *a = r->asked;
-    for (uint32_t j = 0; a != NULL && j < a->branches; j++)
+    if (a == NULL || (a->skipped & 1u << r->i) != 0) /* skipped, it may come at any time */
+        return;
+    for (uint32_t j = 0; j < a->branches; j++)
         if ((others & ~(uint32_t)a->skipped & 1u << j) != 0 && !holds(sibling(w, a, j)))
             cluster_fail(w->cluster, "%s: branch %u %s branch %u", a->xid, r->i, what, j);
 }
@@ -230,7 +232,8 @@ static int op_try(struct world *w, struct row *r)
 
 static int op_confirm(struct world *w, struct row *r)
 {
-    if (r->cancelled || r->tombstone || !r->tried) {
+    bool skipped = r->asked != NULL && (r->asked->skipped & 1u << r->i) != 0; /* its try, perhaps */
+    if ((r->cancelled || r->tombstone || !r->tried) && !skipped) {
         cluster_fail(w->cluster, "branch %s: confirm %s", r->name,
                      r->tried ? "after a cancel" : "without a try");
         return 409;
@@ -456,7 +459,8 @@ static const char *judge_row(struct world *w, const struct row *r)
         return NULL; /* unfinished, never begun, or an operator took it upon himself */
     bool committed = strcmp(ended, "COMMITTED") == 0;
     if (r->sender) {
-        if (committed == r->local)
+        bool acted = r->asked != NULL && (r->asked->causes & CAUSE_OPERATOR) != 0;
+        if (committed == r->local || (!committed && acted)) /* an operator knows better */
             return NULL;
         snprintf(w->participants->why, sizeof w->participants->why,
                  "message %.*s is %s, its sender's transaction %s", (int)r->xid_size, r->name, ended,
