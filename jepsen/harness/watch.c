@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "crash.h"
 #include "http.h"
 
 #define SEEN         65536 /* indices remembered; an older one at the same place is forgotten */
@@ -20,7 +21,9 @@ void watch_deaths(struct run *r, bool may_die, const char *under)
     uint32_t dead = sut_dead(&r->sut);
     for (uint32_t i = 0; i <= r->sut.n; i++) {
         int status = r->sut.nodes[i].exit_status;
-        if ((dead & (1u << i)) != 0 && !(may_die && status == FAULT_EXIT))
+        bool could_not_start =
+            r->o.at_once > 1 && status == 1; /* another fault's end started it on a bad disk */
+        if ((dead & (1u << i)) != 0 && !(may_die && (status == FAULT_EXIT || could_not_start)))
             run_violation(r, "node-%u ended by itself with %s %d under %s: see its log", r->sut.nodes[i].id,
                           status >= 256 ? "signal" : "status", status % 256, under);
     }
@@ -110,30 +113,6 @@ static void end_replicas(struct run *r)
 
 /* ---- logs ---- */
 
-bool watch_crash_line(const char *line)
-{
-    static const char *const signs[] = {
-        "Assertion `",
-        "AddressSanitizer",
-        "LeakSanitizer",
-        "ThreadSanitizer",
-        "UndefinedBehaviorSanitizer",
-        "runtime error: ",
-        "panic: ",
-        "double free",
-        "free(): ",
-        "malloc(): ",
-        "corrupted size",
-        "stack smashing",
-        "Segmentation fault",
-        "Bus error",
-    };
-    for (size_t i = 0; i < sizeof signs / sizeof signs[0]; i++)
-        if (strstr(line, signs[i]) != NULL)
-            return true;
-    return false;
-}
-
 static void end_logs(struct run *r)
 {
     char pattern[300], line[1024];
@@ -144,7 +123,7 @@ static void end_logs(struct run *r)
     for (size_t i = 0; i < logs.gl_pathc; i++) {
         FILE *f = fopen(logs.gl_pathv[i], "re");
         while (f != NULL && fgets(line, sizeof line, f) != NULL)
-            if (watch_crash_line(line)) {
+            if (crash_line(line)) {
                 line[strcspn(line, "\n")] = 0;
                 run_violation(r, "%s: %.150s", strrchr(logs.gl_pathv[i], '/') + 1, line);
                 break;

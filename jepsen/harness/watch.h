@@ -5,8 +5,8 @@
 
 #include "run.h"
 
-/* Nodes that ended by themselves: a violation unless `may_die`, and always unless with FAULT_EXIT.  `under`
- * names the faults in force. */
+/* Nodes that ended by themselves: a violation unless `may_die`, and then too unless with FAULT_EXIT (or, when
+ * faults overlap, because one could not start).  `under` names the faults in force. */
 void watch_deaths(struct run *r, bool may_die, const char *under);
 /* Ask every running node for its applied index and the digest there: at one index all digests are one, in the
  * whole run.  Source: C19 of the list of invariants. */
@@ -15,7 +15,5 @@ void watch_replicas(struct run *r);
  * log tells of a crash. */
 void watch_end(struct run *r);
 void watch_close(struct run *r);
-/* A line of a log tells of a crash.  `line` ends with a zero. */
-bool watch_crash_line(const char *line);
 
 #endif

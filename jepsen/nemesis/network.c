@@ -41,7 +41,7 @@ static void partition_tick(struct run *r)
     r->nemesis->cut.alone = alone;
     char names[128];
     whom_text(alone, names, sizeof names);
-    run_nemesis_op(r, "partition", alone != 0 ? names : "nobody is cut off");
+    run_nemesis_op(r, "cut off", alone != 0 ? names : "nobody"); /* not another fault: its course */
 }
 
 static void partition_end(struct run *r)

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "crash.h"
 #include "dice.h"
 #include "schedule.h"
 #include "shapes.h"
@@ -294,6 +295,37 @@ static void a_swizzle_goes_one_by_one_and_comes_back(void **state)
     }
 }
 
+/* ---- logs ---- */
+
+static void logs_that_tell_of_a_crash_are_known(void **state)
+{
+    (void)state;
+    static const char *const crashes[] = {
+        "assentd: raftlog/core.c:12: core_apply: Assertion `index == 7' failed.",
+        "==812==ERROR: AddressSanitizer: heap-use-after-free on address 0x60200000eff0",
+        "==812==ERROR: LeakSanitizer: detected memory leaks",
+        "WARNING: ThreadSanitizer: data race (pid=812)",
+        "node/http.c:9:3: runtime error: load of null pointer of type 'char'",
+        "free(): invalid pointer",
+        "malloc(): corrupted top size",
+        "double free or corruption (out)",
+        "*** stack smashing detected ***: terminated",
+    };
+    static const char *const others[] = {
+        "{\"level\":\"info\",\"event\":\"role\",\"node\":1,\"role\":\"leader\",\"term\":2}",
+        "{\"level\":\"error\",\"event\":\"broken\",\"reason\":\"commit 243 of the log failed: Input/output "
+        "error\"}",
+        "assentd: cannot write in the data directory d: Input/output error",
+        "",
+    };
+    for (size_t i = 0; i < sizeof crashes / sizeof crashes[0]; i++)
+        if (!crash_line(crashes[i]))
+            fail_msg("not seen: %s", crashes[i]);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (crash_line(others[i]))
+            fail_msg("no crash: %s", others[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -309,6 +341,7 @@ int main(void)
         cmocka_unit_test(only_the_bridge_sees_both_halves),
         cmocka_unit_test(shapes_cut_so_many_cables),
         cmocka_unit_test(shapes_that_need_a_leader_or_company_say_so),
+        cmocka_unit_test(logs_that_tell_of_a_crash_are_known),
         cmocka_unit_test(a_swizzle_goes_one_by_one_and_comes_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
