@@ -1,30 +1,53 @@
-/* Planted bugs: what the simulator must find.  In no build but the museum's is there anything of them.
+/* Planted bugs: what the simulator, the crash images and the outside judge must find.  In no build but the
+ * museum's is there anything of them.
  *
- * Each stands where such a bug would be made, as a condition beside the right one; tests/sim/museum.c lists
- * them with the budget within which a run must find each. */
+ * Each stands where such a bug would be made, as a condition beside the right one.  Who finds which, and
+ * within which budget, is listed by tests/sim/museum.c, tests/raftlog/test_crash_images.c and
+ * jepsen/museum.sh. */
 #ifndef ASSENT_PLANTED_H
 #define ASSENT_PLANTED_H
 
 #include <stdbool.h>
 
 #ifdef ASSENT_MUSEUM
+/* X(name in the code, name for people, what it does) */
+#define PLANTED_MAP(X)                                                                                       \
+    /* the log */                                                                                            \
+    X(REPLY_BEFORE_SYNC, "reply-before-sync", "an entry counts as durable when it was written, not synced")  \
+    X(ERROR_IGNORED, "error-ignored", "a commit of the log that failed counts as done")                      \
+    X(VOTE_NOT_KEPT, "vote-not-kept", "the vote is lost with the process")                                   \
+    X(COUNTED_COMMIT, "counted-commit", "what a majority stores is applied, of whatever term it is")         \
+    X(READ_WITHOUT_ROUND, "read-without-round", "a leader reads without asking whether it still leads")      \
+    /* the store */                                                                                          \
+    X(INDEX_APART, "index-apart", "the store survives a crash; its applied index is a commit of its own")    \
+    X(STORE_KEPT, "store-kept", "a store that was not closed is kept, synced or not")                        \
+    X(MARK_BEFORE_SYNC, "mark-before-sync", "a store is marked as closed before it is synced")               \
+    X(SNAPSHOT_WITHOUT_KEYS, "snapshot-without-keys", "the image leaves out what was answered")              \
+    /* the rules */                                                                                          \
+    X(REPLY_NOT_KEPT, "reply-not-kept", "a repeated request is executed again")                              \
+    X(ANSWER_BEFORE_SAVE, "answer-before-save", "a rollback is answered and not stored")                     \
+    X(TIMEOUT_AFTER_COMMIT, "timeout-after-commit", "the deadline stays armed behind the decision")          \
+    X(REPORT_COUNTS_TWICE, "report-counts-twice", "a branch that reports again counts as another one")       \
+    X(FORGOTTEN_STEP, "forgotten-step", "a step whose answer was lost is not compensated")                   \
+    X(COMPENSATION_FORWARD, "compensation-forward", "compensations in the order of the actions")             \
+    X(QUERY_ERROR_SENDS, "query-error-sends", "a sender that does not answer counts as one that committed")  \
+    X(ONLY_TRIED_CANCELLED, "only-tried-cancelled", "a try whose answer was lost is not cancelled")          \
+    X(REFUSED_TRY_COUNTS, "refused-try-counts", "a refused try counts as one that succeeded")                \
+    X(FREEZE_LET_GO_EARLY, "freeze-let-go-early", "freezes end before what they guard has happened")         \
+    X(REPLICA_OF_ITS_OWN, "replica-of-its-own", "a wait depends on what this process did before")            \
+    X(TSO_BOUND_NOT_KEPT, "tso-bound-not-kept", "the bound of granted timestamps is not stored")             \
+    /* the executor */                                                                                       \
+    X(CALL_UNDER_CALL, "call-under-call", "a compensation starts while its action is under way")             \
+    X(TIMEOUT_IS_SUCCESS, "timeout-is-success", "a call without an answer counts as done")                   \
+    /* the participants' guard */                                                                            \
+    X(NULL_COMPENSATION, "null-compensation", "a cancel without its try runs")
+
 enum planted {
     PLANTED_NONE,
-    PLANTED_REPLY_NOT_KEPT,        /* a repeated request is executed again */
-    PLANTED_VOTE_NOT_KEPT,         /* the vote is lost with the process */
-    PLANTED_READ_WITHOUT_ROUND,    /* a leader reads without asking whether it still leads */
-    PLANTED_ANSWER_BEFORE_SAVE,    /* a rollback is answered and not stored */
-    PLANTED_FORGOTTEN_STEP,        /* a step whose answer was lost is not compensated */
-    PLANTED_COMPENSATION_FORWARD,  /* compensations in the order of the actions */
-    PLANTED_TIMEOUT_AFTER_COMMIT,  /* the deadline stays armed behind the decision */
-    PLANTED_CALL_UNDER_CALL,       /* a compensation starts while its action is under way */
-    PLANTED_TIMEOUT_IS_SUCCESS,    /* a call without an answer counts as done */
-    PLANTED_REPLICA_OF_ITS_OWN,    /* a wait depends on what this process did before */
-    PLANTED_SNAPSHOT_WITHOUT_KEYS, /* the image leaves out what was answered */
-    PLANTED_QUERY_ERROR_SENDS,     /* a sender that does not answer counts as one that committed */
-    PLANTED_ONLY_TRIED_CANCELLED,  /* a try whose answer was lost is not cancelled */
-    PLANTED_REFUSED_TRY_COUNTS,    /* a refused try counts as one that succeeded */
-    PLANTED_NR
+#define PLANTED_ENUM(name, text, what) PLANTED_##name,
+    PLANTED_MAP(PLANTED_ENUM)
+#undef PLANTED_ENUM
+        PLANTED_NR
 };
 extern enum planted assent_planted;
 #define PLANTED(bug) (assent_planted == PLANTED_##bug)

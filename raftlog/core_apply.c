@@ -3,12 +3,37 @@
 
 #include "assent/error.h"
 #include "core_state.h"
+#include "planted.h"
 
 /* One pass of apply, so that replaying a long log leaves the loop free for heartbeats in between. */
 #define APPLY_ENTRIES_MAX 1024
 #define APPLY_BYTES_MAX   (1024 * 1024)
 
 static_assert(APPLY_ENTRIES_MAX <= MESSAGE_ENTRIES_MAX, "one scratch array serves both");
+
+/* Planted: the newest entry that more than half of the voters store, whatever its term. */
+static uint64_t counted(const struct core *c, uint64_t commit)
+{
+    const struct raft_configuration *conf = &c->raft.configuration;
+    for (uint64_t i = c->raft.last_stored; c->raft.state == RAFT_LEADER && i > commit; i--) {
+        uint32_t voters = 0, store = 0;
+        for (unsigned k = 0; k < conf->n; k++) {
+            raft_index match = c->raft.last_stored;
+            if (conf->servers[k].role != RAFT_VOTER) {
+                continue;
+            }
+            voters++;
+            if (conf->servers[k].id != c->config.id) {
+                (void)raft_match_index(&c->raft, conf->servers[k].id, &match);
+            }
+            store += match >= i;
+        }
+        if (store > voters / 2) {
+            return i;
+        }
+    }
+    return commit;
+}
 
 /* Only what is committed and durable here: the application is a cache that survives a clean stop, and it
  * must never be ahead of this node's log.  A leader's own disk is as fast as its followers', so waiting for
@@ -19,6 +44,9 @@ static uint64_t apply_limit(const struct core *c)
         return 0;
     }
     uint64_t commit = raft_commit_index(&c->raft);
+    if (PLANTED(COUNTED_COMMIT)) {
+        commit = counted(c, commit);
+    }
     return commit < c->raft.last_stored ? commit : c->raft.last_stored;
 }
 

@@ -47,6 +47,8 @@ const char *logdb_sentence(int rc);
 int logdb_begin(struct logdb *db, bool write, struct MDB_txn **txn);
 int logdb_commit(struct MDB_txn *txn);
 void logdb_abort(struct MDB_txn *txn);
+/* Sync what is written and not synced; nothing, as this environment is opened. */
+void logdb_sync(struct logdb *db);
 /* Number of the newest commit. */
 uint64_t logdb_commit_number(struct logdb *db);
 

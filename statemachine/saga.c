@@ -79,9 +79,12 @@ static uint32_t step_followers(struct apply *a, struct assent_bytes xid, const s
 {
     bool forward = op == SM_OP_ACTION;
     if (!t->saga.concurrent) {
-        if (forward ? i + 1 == t->branches : i == 0)
+        bool last = forward ? i + 1 == t->branches : i == 0;
+        if (PLANTED(COMPENSATION_FORWARD) && !forward)
+            last = t->pending == 0;
+        if (last)
             return 0;
-        ready[0] = forward ? i + 1 : i - 1;
+        ready[0] = forward || PLANTED(COMPENSATION_FORWARD) ? i + 1 : i - 1;
         return 1;
     }
     if (!t->saga.edges)
@@ -339,7 +342,7 @@ void saga_back_begin(struct apply *a, struct assent_bytes xid, struct txn *t)
 {
     uint32_t *ready = ready_room(t), n = 0;
     if (!t->saga.concurrent && t->pending > 0)
-        ready[n++] = t->saga.cursor;
+        ready[n++] = PLANTED(COMPENSATION_FORWARD) ? 0 : t->saga.cursor;
     for (uint32_t i = 0; t->saga.concurrent && t->pending > 0 && i < t->branches; i++) {
         struct branch_plan plan;
         struct branch_progress p;

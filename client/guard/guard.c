@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "planted.h"
+
 /* ---- the call */
 
 /* Copy an id or word that will be a column and a part of a Redis key. */
@@ -246,7 +248,7 @@ static int enter_plain(const struct assent_guard_store *store, void *db,
         return rc;
     if (!first)
         return judge_present(store, db, row, ASSENT_GUARD_LATE, result);
-    result->verdict = no_origin ? ASSENT_GUARD_EMPTY : ASSENT_GUARD_RUN;
+    result->verdict = no_origin && !PLANTED(NULL_COMPENSATION) ? ASSENT_GUARD_EMPTY : ASSENT_GUARD_RUN;
     return ASSENT_OK;
 }
 
