@@ -40,6 +40,30 @@ int disk_refuse(int error, char *err, size_t err_size, const char *format, ...)
 
 /* ---- the directory ---- */
 
+/* A name is durable when its directory is. */
+static int sync_directory(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = fd < 0 || fsync(fd) != 0 ? errno : 0;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return error;
+}
+
+/* Make one, durably; 0 too when it is there. */
+static int make_directory(const char *path)
+{
+    char parent[1100];
+    if (mkdir(path, 0750) != 0) {
+        return errno == EEXIST ? 0 : errno;
+    }
+    const char *slash = strrchr(path, '/');
+    int size = slash == NULL ? 0 : slash == path ? 1 : (int)(slash - path);
+    snprintf(parent, sizeof parent, "%.*s", size, path);
+    return sync_directory(size > 0 ? parent : ".");
+}
+
 static int make_directories(const char *path)
 {
     char part[1100];
@@ -53,8 +77,9 @@ static int make_directories(const char *path)
         }
         memcpy(part, path, i);
         part[i] = '\0';
-        if (mkdir(part, 0750) != 0 && errno != EEXIST) {
-            return errno;
+        int error = make_directory(part);
+        if (error != 0) {
+            return error;
         }
     }
     return 0;
