@@ -106,9 +106,8 @@ static bool next_due(struct asyncs *s, struct op *invoke)
         invoke->key = json_string(d.xid);
         invoke->value = json_pack("[s,s]", d.branch, d.success ? "success" : "failure");
         found = true;
-        uint64_t again = roll(s, 10);
-        if (again < 2) /* said twice; some participants contradict themselves */
-            put(s, d.xid, d.branch, again == 0 ? d.success : !d.success, (uint32_t)roll(s, 400));
+        if (roll(s, 10) == 0) /* said twice, perhaps at the same time */
+            put(s, d.xid, d.branch, d.success, (uint32_t)roll(s, 400));
     }
     stub_unlock(s->stub);
     return found;
@@ -166,13 +165,15 @@ static void acknowledge(struct asyncs *s, const struct sut_node *node, const str
     op_ended(&a, done);
     bool rules = strcmp(a.error, "TXN_DECIDED") == 0 || strcmp(a.error, "CONFLICT") == 0 ||
                  strcmp(a.error, "TXN_NOT_FOUND") == 0;
-    if (done->type == OP_OK) {
+    if (done->type == OP_OK)
         done->value = json_incref(invoke->value);
-    } else if (!rules) { /* not heard: said again */
-        stub_lock(s->stub);
-        put(s, mark.xid, branch, strcmp(outcome, "success") == 0, 100);
-        stub_unlock(s->stub);
-    }
+    bool success = strcmp(outcome, "success") == 0;
+    stub_lock(s->stub);
+    if (done->type == OP_OK && roll(s, 10) == 0) /* heard: now it contradicts itself */
+        put(s, mark.xid, branch, !success, (uint32_t)roll(s, 400));
+    else if (done->type != OP_OK && !rules) /* not heard: said again */
+        put(s, mark.xid, branch, success, 100);
+    stub_unlock(s->stub);
     http_close(&a);
 }
 

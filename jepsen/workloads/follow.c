@@ -2,7 +2,7 @@
  *
  *   events  begin and end transactions; meanwhile streams that go on behind the last id they saw, each time
  *           on another node: one order, nothing lost, nothing twice, and a gap only where a node was started
- *           anew or had its state replaced */
+ *           anew or had its state replaced; in the end all have come to the same event */
 #include <curl/curl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +13,11 @@
 
 #define FOLLOW_MS 1500
 #define WORKERS   64
+#define LAST_LOOK 8 /* streams of each follower in the end */
 
 struct followers {
     uint32_t n;
+    uint32_t looked[WORKERS];
     json_t *last[WORKERS]; /* [id, text] of the last event this follower saw; NULL: none */
 };
 
@@ -48,9 +50,9 @@ static void follow_close(struct run *r, void *state)
 static bool follow_next(struct run *r, uint32_t worker, bool final, struct op *invoke)
 {
     struct followers *f = r->state;
-    if (final)
-        return false;
     bool follows = worker % 3 == 0;
+    if (final && (!follows || f->looked[worker]++ == LAST_LOOK))
+        return false;
     snprintf(invoke->f, sizeof invoke->f, follows ? "watch" : run_random(r, 2) == 0 ? "commit" : "rollback");
     invoke->key = json_integer(follows ? 0 : 1);
     invoke->value = follows ? json_null() : json_integer(++f->n);
@@ -194,6 +196,39 @@ static void judge_gaps(const struct history *h, struct verdict *v)
     }
 }
 
+/* When nothing happens any more, everybody who looks has come to the end of the one stream. */
+static void judge_end(const struct history *h, struct verdict *v)
+{
+    size_t commits = 0; /* behind the last of other things that were asked, or were under way */
+    json_int_t last = -1;
+    for (size_t i = 0; i < h->n; i++)
+        if (h->ops[i].process >= 0 && strcmp(h->ops[i].f, "watch") != 0)
+            commits = i + 1;
+    json_t *ends = json_object(), *end;
+    char process[32];
+    const char *name;
+    for (size_t i = commits; i < h->n; i++) {
+        const struct op *o = &h->ops[i];
+        if (commits == 0 || o->process < 0 || o->type != OP_OK)
+            continue;
+        snprintf(process, sizeof process, "%lld", (long long)o->process);
+        if (strcmp(o->error, "gap") == 0)
+            json_object_del(ends, process); /* it cannot know what it missed */
+        if (json_array_size(o->value) == 0)
+            continue;
+        end = json_array_get(json_array_get(o->value, json_array_size(o->value) - 1), 0);
+        json_object_set(ends, process, end);
+        last = json_integer_value(end) > last ? json_integer_value(end) : last;
+    }
+    json_object_foreach(ends, name, end)
+    {
+        if (json_integer_value(end) != last)
+            verdict_invalid(v, "process %s came to event %lld in the end, others to %lld", name,
+                            (long long)json_integer_value(end), (long long)last);
+    }
+    json_decref(ends);
+}
+
 static void follow_check(struct run *r, const struct history *h, struct verdict *v)
 {
     struct verdict part;
@@ -201,6 +236,7 @@ static void follow_check(struct run *r, const struct history *h, struct verdict 
     (void)r;
     verdict_init(v);
     judge_gaps(h, v);
+    judge_end(h, v);
     history_init(&watches);
     for (size_t i = 0; i < h->n; i++) {
         const struct op *o = &h->ops[i];

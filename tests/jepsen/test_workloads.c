@@ -123,6 +123,14 @@ static const struct workload_row rows[] = {
      "0 invoke acquire @1; 0 ok acquire @1 7; 0 invoke use @1 7; 0 ok use @1 [7,1,true]"},
     {&workload_freeze, INVALID, "lock",
      "0 invoke acquire @1; 0 ok acquire @1 7; 0 invoke acquire @1; 0 ok acquire @1 6"},
+    {&workload_freeze, VALID, "", /* one slept, and was fenced */
+     "0 invoke acquire @1; 0 ok acquire @1 7; 1 invoke acquire @1; 1 ok acquire @1 9; 1 invoke use @1 9;"
+     "1 ok use @1 [9,1,false]; 0 invoke use @1 7; 0 fail use @1 7; 0 invoke leaks @-1; 0 ok leaks @-1 0"},
+    {&workload_freeze, INVALID, "accepted token 7",
+     "0 invoke acquire @1; 0 ok acquire @1 7; 1 invoke acquire @1; 1 ok acquire @1 9; 1 invoke use @1 9;"
+     "1 ok use @1 [9,1,false]; 0 invoke use @1 7; 0 ok use @1 [7,2,false]"},
+    {&workload_freeze, INVALID, "2 resources are frozen",
+     "0 invoke acquire @1; 0 ok acquire @1 7; 0 invoke leaks @-1; 0 ok leaks @-1 2"},
     {&workload_freeze, INVALID, "tokens",
      "0 invoke acquire @1; 0 ok acquire @1 7; 0 invoke acquire @2; 0 ok acquire @2 7"},
 
@@ -135,6 +143,9 @@ static const struct workload_row rows[] = {
     {&workload_events, INVALID, "watch",
      "0 invoke watch @0; 0 ok watch @0 [[1,\"a\"],[2,\"b\"]]; 1 invoke watch @0;"
      "1 ok watch @0 [[1,\"a\"],[2,\"c\"]]"},
+    {&workload_events, INVALID, "process 1 came to event 1",
+     "2 invoke commit @1 1; 2 ok commit @1 1; 0 invoke watch @0; 0 ok watch @0 [[1,\"a\"],[2,\"b\"]];"
+     "1 invoke watch @0; 1 ok watch @0 [[1,\"a\"]]"},
     {&workload_append, VALID, "",
      "0 invoke txn [[\"r\",1,null],[\"append\",1,2]]; 0 ok txn [[\"r\",1,[]],[\"append\",1,2]];"
      "0 invoke txn [[\"r\",1,null]]; 0 ok txn [[\"r\",1,[2]]]"},
