@@ -246,7 +246,7 @@ void txs_open(struct txs *t, const struct history *h, const struct txs_rules *ru
         t->all_ended = t->all_ended && (x->ended || x->side == 0);
     }
     if (t->effects == NULL)
-        verdict_unknown(v, 1, "what the participants did is not in the history");
+        verdict_unknown(v, t->n + 1, "what the participants did is not in the history");
     free(pair);
 }
 
