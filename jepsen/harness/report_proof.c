@@ -301,18 +301,18 @@ static void show_named(struct report *p)
     memcpy(ops, p->named, n * sizeof *ops);
     if (n == 0)
         n = of_named_key(p, ops);
-    struct finding *found = n > 0 ? add(p, "the operations the verdict names") : NULL;
-    if (found == NULL)
-        return;
+    struct finding *found = add(p, n > 0 ? "the operations the verdict names" : "the verdict");
     snprintf(found->text, sizeof found->text, "named.txt");
-    snprintf(found->picture, sizeof found->picture, "named.svg");
     FILE *f = finding_file(p, found->text);
     if (f == NULL)
         return;
-    fprintf(f, "%s\n\n", p->v->why);
+    fprintf(f, "%s\n\n%s", p->v->why, n > 0 ? "" : "It names no operation; history.txt holds all of them.\n");
     for (uint32_t i = 0; i < n; i++)
         write_op(p, f, ops[i]);
     fclose(f);
+    if (n == 0)
+        return;
+    snprintf(found->picture, sizeof found->picture, "named.svg");
     picture(p, found->picture, found->title, ops, n);
 }
 

@@ -1,0 +1,9 @@
+# What a run leaves behind: pages, exports, old histories judged again.  None starts a node.
+set(histories ${CMAKE_SOURCE_DIR}/jepsen/histories)
+add_test(NAME jepsen_samples COMMAND ${CMAKE_CURRENT_LIST_DIR}/samples.sh $<TARGET_FILE:assent-jepsen>
+    $<TARGET_FILE:hist2> ${histories})
+add_test(NAME jepsen_pages COMMAND ${CMAKE_CURRENT_LIST_DIR}/pages.sh $<TARGET_FILE:assent-jepsen> ${histories})
+add_test(NAME jepsen_cross_check COMMAND ${CMAKE_CURRENT_LIST_DIR}/cross_check.sh
+    $<TARGET_FILE:test_jepsen_engines> $<TARGET_FILE:hist2> ${CMAKE_SOURCE_DIR}/jepsen/tools/cross_check.py ${histories})
+set_tests_properties(jepsen_samples jepsen_pages jepsen_cross_check PROPERTIES LABELS jepsen TIMEOUT 300
+    SKIP_RETURN_CODE 77)
