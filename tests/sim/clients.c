@@ -12,8 +12,9 @@
 #define RETRY_US 400000 /* no answer: again, elsewhere */
 
 static const struct client_kind *const kinds[] = {
-    &client_saga,     &client_tcc,    &client_message,  &client_execute,
-    &client_operator, &client_status, &client_sequence, &client_lamport,
+    &client_saga,   &client_tcc,     &client_message,  &client_execute, &client_operator,
+    &client_status, &client_freeze,  &client_sequence, &client_lamport, &client_timestamp,
+    &client_vector, &client_version, &client_tso,      &client_session,
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 
@@ -104,6 +105,7 @@ void client_head(struct client *c, uint32_t type, uint32_t n)
     codec_writer_reset(&c->command);
     command_begin(&c->command, type, &session, n);
     c->road = ROAD_LOG;
+    c->repeatable = true;
 }
 
 void client_query(struct client *c, uint32_t type, uint32_t n)
@@ -112,6 +114,7 @@ void client_query(struct client *c, uint32_t type, uint32_t n)
     codec_writer_reset(&c->command);
     command_begin(&c->command, type, &none, n);
     c->road = ROAD_READ;
+    c->repeatable = false;
 }
 
 /* ---- on its way ---- */
@@ -150,7 +153,7 @@ static uint64_t hash(struct assent_bytes bytes)
 /* It was sent twice and executed once: the other answer says the same. */
 static void compare_answer(struct client *c, const struct letter *l)
 {
-    if (l->road == ROAD_LOG && l->status == ASSENT_OK &&
+    if (c->repeatable && l->status == ASSENT_OK &&
         hash((struct assent_bytes){l->bytes, l->size}) != c->answer)
         cluster_fail(c->world->cluster, "client %u: two answers to request %s", c->id, c->key);
 }
@@ -204,15 +207,20 @@ static void on_read(void *data, uint32_t node, uint64_t read, int status, uint64
 {
     struct world *w = data;
     struct letter *l = reading_take(w, read);
-    (void)term;
-    (void)local;
+    struct codec_writer grant;
     if (l == NULL)
         return;
     assert(l->node == node);
-    struct assent_bytes result = {NULL, 0};
-    if (status == ASSENT_OK)
-        result = sm_query(w->nodes[node].sm, (struct assent_bytes){l->bytes, l->size});
+    struct assent_bytes request = {l->bytes, l->size}, result = {NULL, 0};
+    codec_writer_init(&grant);
+    if (status == ASSENT_OK && l->road == ROAD_TSO) {
+        status = client_timestamps(w, node, term, local, request, &grant);
+        result = codec_written(&grant);
+    } else if (status == ASSENT_OK) {
+        result = sm_query(w->nodes[node].sm, request);
+    }
     on_result(l, status, result);
+    codec_writer_close(&grant);
 }
 
 static int begin_read(struct letter *l)
@@ -234,8 +242,8 @@ static void on_arrival(void *data, uint64_t arg)
     struct letter *l = data;
     (void)arg;
     struct sim_node *n = &l->client->world->nodes[l->node];
-    int rv = l->road == ROAD_READ ? begin_read(l)
-                                  : sim_propose(n, (struct assent_bytes){l->bytes, l->size}, on_result, l);
+    int rv = l->road != ROAD_LOG ? begin_read(l)
+                                 : sim_propose(n, (struct assent_bytes){l->bytes, l->size}, on_result, l);
     if (rv != ASSENT_OK)
         on_result(l, rv, (struct assent_bytes){NULL, 0});
 }
@@ -275,7 +283,7 @@ static void post(struct client *c)
     if (lost(w))
         free(l);
     else
-        cluster_at(w->cluster, delay_us(w), on_arrival, l, 0);
+        cluster_at_node(w->cluster, node, delay_us(w), on_arrival, l, 0);
 }
 
 void client_send(struct client *c)

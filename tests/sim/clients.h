@@ -31,14 +31,20 @@ struct client_kind {
 extern const struct client_kind client_saga, client_tcc, client_message, client_execute;
 /* clients_operator.c */
 extern const struct client_kind client_operator, client_status;
+extern const struct client_kind client_freeze;
 /* clients_clocks.c */
-extern const struct client_kind client_sequence, client_lamport;
+extern const struct client_kind client_sequence, client_lamport, client_timestamp;
+/* clients_vectors.c */
+extern const struct client_kind client_vector, client_version;
+extern const struct client_kind client_tso;
+/* clients_sessions.c */
+extern const struct client_kind client_session;
 
 /* How a request travels. */
 enum road {
     ROAD_LOG,  /* a command: through the leader's log */
     ROAD_READ, /* a query: any node, behind a round that confirms the leader */
-    ROAD_TSO   /* timestamps: the leader alone, from its window (sim_tso.c) */
+    ROAD_TSO   /* timestamps: the leader alone, from its window (clients_tso.c) */
 };
 
 struct client {
@@ -52,6 +58,7 @@ struct client {
     uint32_t letter;                /* of sendings: an answer to an earlier one is late */
     uint32_t turn;                  /* of waits: an earlier one is over */
     enum road road;
+    bool repeatable; /* a repetition is answered as before */
     bool answered;
     uint32_t again_from; /* first letter of the request that was answered last */
     uint64_t answer;     /* hash of that answer */
@@ -113,6 +120,11 @@ void transaction_begun(struct client *c, const struct result *r);
 bool transaction_decided(struct client *c, const struct result *r);
 /* What an answer says of its status. */
 void transaction_told(struct client *c, const struct result *r);
+
+/* A request for timestamps at a node whose leadership in `term` a round has confirmed just now; `local`: its
+ * own. Writes the answer when it is OK. */
+int client_timestamps(struct world *w, uint32_t node, uint64_t term, bool local, struct assent_bytes request,
+                      struct codec_writer *out);
 
 /* Zeroed memory of a kind for the whole run; always the same, without pointers of its own. */
 void *clients_room(struct world *w, const struct client_kind *kind, size_t size);

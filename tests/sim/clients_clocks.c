@@ -1,22 +1,34 @@
-/* Clients of clocks.
+/* Clients of clocks that count.  Whatever was answered before a request was sent is smaller than its answer.
  *
- *   sequence  take a number: none may be taken twice, none may be lost that was answered
- *   lamport   advance a Lamport clock: later answers are larger */
-#include <assert.h>
+ *   sequence   take a number: none may be taken twice, none may be lost that was answered
+ *   lamport    advance or synchronise a Lamport clock, or read it on any node
+ *   timestamp  put an event on record: time, stamp and place grow */
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
+#include "assent/error.h"
 #include "clients.h"
+
+/* The answer is larger than what anybody had been told when the request left. */
+static void above(struct client *c, const char *what, uint64_t floor, uint64_t value)
+{
+    if (value <= floor)
+        cluster_fail(c->world->cluster, "%s: %" PRIu64 " was answered behind %" PRIu64, what, value, floor);
+}
+
+static void grow(uint64_t *largest, uint64_t value)
+{
+    *largest = value > *largest ? value : *largest;
+}
+
+/* ---- sequence ---- */
 
 #define NUMBERS_MAX 65536
 
 struct numbers {
-    bool numbers[NUMBERS_MAX];  /* taken from the sequence */
-    uint64_t highest, answered; /* of the sequence; answers */
+    bool taken[NUMBERS_MAX];
+    uint64_t highest, answered;
 };
-
-/* ---- sequence ---- */
 
 static struct numbers *numbers_of(struct world *w)
 {
@@ -25,6 +37,8 @@ static struct numbers *numbers_of(struct world *w)
 
 static void sequence_begin(struct client *c)
 {
+    uint64_t *floor = client_script(c, sizeof *floor);
+    *floor = numbers_of(c->world)->highest;
     client_head(c, COMMAND_SEQUENCE_NEXT, 1);
     codec_cstr(&c->command, "numbers");
     client_send(c);
@@ -33,13 +47,14 @@ static void sequence_begin(struct client *c)
 static void sequence_answered(struct client *c, const struct result *r)
 {
     struct numbers *k = numbers_of(c->world);
-    uint64_t value = codec_as_uint(codec_get(r->data, "first"));
+    uint64_t value = client_number(r, "first");
+    above(c, "sequence", *(const uint64_t *)c->script, value);
     if (value < NUMBERS_MAX) {
-        if (k->numbers[value])
+        if (k->taken[value])
             cluster_fail(c->world->cluster, "number %" PRIu64 " was taken twice", value);
-        k->numbers[value] = true;
+        k->taken[value] = true;
         k->answered++;
-        k->highest = value > k->highest ? value : k->highest;
+        grow(&k->highest, value);
     }
     client_done(c);
 }
@@ -58,17 +73,85 @@ const struct client_kind client_sequence = {"sequence", 1, sequence_begin, seque
 
 /* ---- Lamport ---- */
 
+struct stamp {
+    uint64_t floor, received;
+    bool read;
+};
+
+static uint64_t *stamp_highest(struct world *w)
+{
+    return clients_room(w, &client_lamport, sizeof(uint64_t));
+}
+
 static void lamport_begin(struct client *c)
 {
-    client_head(c, COMMAND_LAMPORT_TICK, 1);
+    struct stamp *s = client_script(c, sizeof *s);
+    s->floor = *stamp_highest(c->world);
+    uint64_t what = client_random(c, 4);
+    s->read = what == 0;
+    if (what == 0) {
+        client_query(c, QUERY_LAMPORT, 1);
+    } else if (what == 1) {
+        s->received = s->floor + client_random(c, 5);
+        client_head(c, COMMAND_LAMPORT_SYNC, 2);
+    } else {
+        client_head(c, COMMAND_LAMPORT_TICK, 1);
+    }
     codec_cstr(&c->command, "clock");
+    if (what == 1)
+        codec_uint(&c->command, s->received);
     client_send(c);
 }
 
 static void lamport_answered(struct client *c, const struct result *r)
 {
-    (void)r;
+    const struct stamp *s = c->script;
+    uint64_t value = client_number(r, "value");
+    above(c, "lamport", s->floor, s->read ? value + 1 : value);
+    if (s->received > 0)
+        above(c, "lamport, received", s->received, value);
+    grow(stamp_highest(c->world), value);
     client_done(c);
 }
 
-const struct client_kind client_lamport = {"lamport", 1, lamport_begin, lamport_answered, NULL};
+const struct client_kind client_lamport = {"lamport", 2, lamport_begin, lamport_answered, NULL};
+
+/* ---- events ---- */
+
+struct happened {
+    uint64_t time_us, lamport, position;
+};
+
+static struct happened *newest(struct world *w)
+{
+    return clients_room(w, &client_timestamp, sizeof(struct happened));
+}
+
+static void timestamp_begin(struct client *c)
+{
+    struct happened *floor = client_script(c, sizeof *floor);
+    *floor = *newest(c->world);
+    snprintf(c->xid, sizeof c->xid, "e-%u-%u", c->id, c->serial);
+    client_head(c, COMMAND_TIMESTAMP_EVENT, TIMESTAMP_EVENT_TYPE + 1);
+    codec_cstr(&c->command, c->xid);
+    codec_cstr(&c->command, "here");
+    codec_cstr(&c->command, "payment");
+    client_send(c);
+}
+
+static void timestamp_answered(struct client *c, const struct result *r)
+{
+    const struct happened *floor = c->script;
+    struct happened *n = newest(c->world);
+    if (r->code != ASSENT_OK)
+        cluster_fail(c->world->cluster, "event %s was refused with %d", c->xid, r->code);
+    above(c, "event's time", floor->time_us, client_number(r, "timeUs"));
+    above(c, "event's stamp", floor->lamport, client_number(r, "lamport"));
+    above(c, "event's position", floor->position, client_number(r, "position"));
+    grow(&n->time_us, client_number(r, "timeUs"));
+    grow(&n->lamport, client_number(r, "lamport"));
+    grow(&n->position, client_number(r, "position"));
+    client_done(c);
+}
+
+const struct client_kind client_timestamp = {"timestamp", 1, timestamp_begin, timestamp_answered, NULL};
