@@ -23,10 +23,10 @@ nothing                 saga-order   calm              20  1 quick --loopback
 compensation-forward    saga-order   calm              15  2 quick --loopback
 timeout-is-success      bank         calm              15  2 quick --loopback
 answer-before-save      decide       calm              15  2 quick --loopback
-only-tried-cancelled    tcc          kill              30  3 full
-query-error-sends       message      kill              30  3 full
-reply-not-kept          idempotency  kill              30  3 full
-read-without-round      register     partition,pause   40  4 full
+only-tried-cancelled    tcc          kill              20  3 full
+query-error-sends       message      kill              20  3 full
+reply-not-kept          idempotency  kill              20  3 full
+read-without-round      register     partition         30  6 full --fault-ms 1500 --rate 400
 tso-bound-not-kept      tso          kill,clock        40  4 full
 freeze-let-go-early     append       calm              30  3 full
 reply-before-sync       decide       power             40  3 full
@@ -40,7 +40,7 @@ trap 'trap "" INT TERM; kill -TERM "${!running[@]}" 2>/dev/null; wait; rm -rf "$
 
 # One exhibit: tries until it is invalid; writes its line and a status to files of its own.
 judge_it() { # number bug workload faults seconds tries options...
-    local number=$1 bug=$2 workload=$3 faults=$4 seconds=$5 tries=$6 try status=0 child=0 begun=$SECONDS word=missed with=()
+    local number=$1 bug=$2 workload=$3 faults=$4 seconds=$5 tries=$6 try status=0 child=0 begun=$SECONDS word folder why with=()
     shift 6
     [ "$faults" = calm ] || with=(--faults "$faults")
     trap '[ $child = 0 ] || { kill -TERM $child; wait $child; }; exit 130' INT TERM
@@ -62,8 +62,11 @@ judge_it() { # number bug workload faults seconds tries options...
         *:1) word=found status=0 ;;
         *) word=MISSED status=1 ;;
     esac
-    printf '%-22s %-12s %-16s %-8s %d of %d  %4d s  %s\n' "$bug" "$workload" "$faults" $word "$try" "$tries" \
-        $((SECONDS - begun)) "$(tail -n 1 "$dir/said-$number" | cut -c1-150)"
+    folder=$(sed -n 's/^.* changes of leader; //p' "$dir/said-$number")
+    why=$(sed -n 's/^  "why": "\(.*\)",$/\1/p' "$folder/results.json" 2>/dev/null)
+    [ -n "$why" ] || [ $word = healthy ] || why=$(tail -n 1 "$dir/said-$number")
+    printf '%-21s %-11s %-15s %-8s %d of %d %4d s  %s; %s\n' "$bug" "$workload" "$faults" $word "$try" "$tries" \
+        $((SECONDS - begun)) "${why:0:120}" "$folder"
     exit $status
 }
 

@@ -378,7 +378,7 @@ static void wait_for_work(struct disk *d)
         return;
     }
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += 100 * 1000000;
+    until.tv_nsec += 30 * 1000000;
     until.tv_sec += until.tv_nsec / 1000000000;
     until.tv_nsec %= 1000000000;
     if (pthread_cond_timedwait(&d->work, &d->mutex, &until) != 0) {
