@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build up demo down test test-thread bench break jepsen soak sim lint coverage fuzz format-check format install clean
+.PHONY: help setup build up demo down test test-thread bench break jepsen soak museum sim lint coverage fuzz format-check format install clean
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
