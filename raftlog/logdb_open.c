@@ -15,6 +15,9 @@
 /* One step of writing ahead: small, so that the commit behind it is not late by more than a few ms. */
 #define AHEAD_STEP_BYTES (1024 * 1024)
 
+/* LMDB's lock file for the 126 readers it has room for: a cache line each, and two. */
+#define LOCK_SIZE 8192
+
 /* ---- heads ---- */
 
 /* LMDB keeps two heads and believes the one with the higher transaction number, without a checksum.  A
@@ -124,6 +127,21 @@ static void on_assert(MDB_env *env, const char *message)
     fault_raise();
 }
 
+/* LMDB writes to its lock file through a map, where a full disk is SIGBUS: its blocks must be there before.
+ */
+static int reserve_lock(const char *path, unsigned int flags)
+{
+    char lock[1110];
+    snprintf(lock, sizeof lock, flags & MDB_NOSUBDIR ? "%s-lock" : "%s/lock.mdb", path);
+    int fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+    if (fd < 0) {
+        return errno;
+    }
+    int error = posix_fallocate(fd, 0, LOCK_SIZE);
+    close(fd);
+    return error;
+}
+
 static int open_env(struct logdb *db, const char *path, uint64_t map_bytes, unsigned int flags)
 {
     int rc = mdb_env_create(&db->env);
@@ -136,6 +154,9 @@ static int open_env(struct logdb *db, const char *path, uint64_t map_bytes, unsi
     }
     if (rc == 0) {
         rc = mdb_env_set_mapsize(db->env, map_bytes);
+    }
+    if (rc == 0) {
+        rc = reserve_lock(path, flags);
     }
     /* NOTLS: a read transaction belongs to whoever began it, not to a thread.  No flag that weakens
      * durability. */

@@ -24,7 +24,8 @@
 
 #define CLEAN_MARK   "clean"
 #define READERS_MAX  256
-#define PLACE_FORMAT 2 /* as IMAGE_FORMAT: what another format kept is built anew */
+#define LOCK_SIZE    (READERS_MAX * 64 + 128) /* of LMDB 0.9: a cache line a reader, and two */
+#define PLACE_FORMAT 2                        /* as IMAGE_FORMAT: what another format kept is built anew */
 #define PLACE_SIZE   (1 + 3 * 8 + STORE_EXTRA_MAX)
 
 static const char place_key[] = "place";
@@ -215,13 +216,28 @@ static int prepare_dir(const char *dir, bool *clean, char *err, size_t err_size)
     return ASSENT_OK;
 }
 
+/* LMDB writes to its lock file through a map, where a full disk is SIGBUS: its blocks must be there before.
+ */
+static int reserve_lock(const char *dir)
+{
+    char path[4096];
+    if (!in_dir(path, sizeof path, dir, "lock.mdb"))
+        return ENAMETOOLONG;
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return errno;
+    int rc = posix_fallocate(fd, 0, LOCK_SIZE);
+    close(fd);
+    return rc;
+}
+
 static int open_env(struct store *s, uint64_t map_bytes)
 {
     MDB_txn *txn = NULL;
     int rc = mdb_env_create(&s->env);
     if (rc != 0)
         return rc;
-    if ((rc = mdb_env_set_mapsize(s->env, (size_t)map_bytes)) != 0 ||
+    if ((rc = reserve_lock(s->dir)) != 0 || (rc = mdb_env_set_mapsize(s->env, (size_t)map_bytes)) != 0 ||
         (rc = mdb_env_set_maxdbs(s->env, STORE_TABLE_NR)) != 0 ||
         (rc = mdb_env_set_maxreaders(s->env, READERS_MAX)) != 0 ||
         (rc = mdb_env_open(s->env, s->dir, MDB_NOSYNC | MDB_NOTLS | MDB_NOMEMINIT, 0600)) != 0 ||
