@@ -1,11 +1,13 @@
 #!/bin/sh
 # A run that finds something is shrunk: fewer faults are left, and the file that was written shows the same kind of
-# finding again, twice alike.  usage: shrink.sh PROGRAM FOLDER GUARD SEEDS
-#   PROGRAM: the simulator with guards that can be switched off; GUARD: the one that is missing; SEEDS: to look through
+# finding again, twice alike.  usage: shrink.sh PROGRAM FOLDER SEEDS [OPTION...]
+#   PROGRAM: the simulator with guards that can be switched off (OPTION) and planted bugs (ASSENT_PLANTED)
+#   SEEDS: to look through
 set -u
-program=$1 folder=$2 guard=$3 seeds=$4
+program=$1 folder=$2 seeds=$3
+shift 3
 mkdir -p "$folder"
-file=$folder/guard-$guard.run
+file=$folder/smaller.run
 
 fail() {
     echo "$1" >&2
@@ -14,14 +16,14 @@ fail() {
 
 seed=1
 while [ "$seed" -le "$seeds" ]; do
-    "$program" --seeds 1 --from "$seed" --guard-off "$guard" >/dev/null 2>&1
+    "$program" --seeds 1 --from "$seed" "$@" >/dev/null 2>&1
     kind=$?
     [ "$kind" -ge 127 ] && break
     seed=$((seed + 1))
 done
-[ "$seed" -le "$seeds" ] || fail "without guard $guard nothing was found in $seeds seeds"
+[ "$seed" -le "$seeds" ] || fail "nothing was found in $seeds seeds"
 
-said=$("$program" --shrink "$seed" --guard-off "$guard" --within 40 --out "$file")
+said=$("$program" --shrink "$seed" "$@" --within 60 --out "$file")
 [ $? -eq "$kind" ] || fail "seed $seed: exit $kind, shrunk to another kind: $said"
 echo "seed $seed: $said"
 before=$(echo "$said" | sed -n 's/.*, faults \([0-9]*\) -> \([0-9]*\),.*/\1/p')
@@ -35,4 +37,4 @@ for again in 1 2; do
 done
 cmp "$folder/1.err" "$folder/2.err" || fail "two replays differ"
 [ "$(wc -l <"$folder/1.err")" -gt 20 ] || fail "the trace is missing"
-echo "seed $seed without guard $guard: $before faults became $after, and the file shows it again"
+echo "seed $seed: $before faults became $after, and the file shows it again"
