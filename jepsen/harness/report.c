@@ -12,7 +12,8 @@ const char report_colour_ok[] = "#4477AA", report_colour_refused[] = "#CC8800",
 const char *report_class_colour(uint32_t class)
 {
     static const char *const colours[] = {"#77AADD", "#EE8866", "#EEDD88", "#FFAABB", "#44BB99", "#BBCC33",
-                                          "#99DDFF", "#AAAA00", "#B395C8", "#C49A6C", "#8FA0A8", "#DDDDDD"};
+                                          "#99DDFF", "#AAAA00", "#B395C8", "#C49A6C", "#8FA0A8", "#DDDDDD",
+                                          "#6F78C4", "#D98CB3", "#7FCDBB", "#B8B86A"};
     return colours[class % (sizeof colours / sizeof colours[0])];
 }
 

@@ -181,6 +181,9 @@ static void write_legend(const struct report *p, FILE *f)
 
 static void start_plot(const struct report *p, FILE *f, const char *name, const char *title, unsigned height)
 {
+    unsigned legend = 120 + 20 * (4 + p->classes_n); /* one column of it */
+    if (height < legend && strcmp(name, "faults.png") != 0)
+        height = legend;
     fprintf(
         f,
         "\nreset\nset terminal pngcairo size 1500,%u font 'sans,12' background rgb 'white'\nset output '%s'\n"

@@ -173,31 +173,34 @@
     drawOverview();
   }
 
-  const place = (t) => (t - RUN.from) / (RUN.to - RUN.from) * width;
+  const place = (t) => GUTTER + (t - RUN.from) / (RUN.to - RUN.from) * (width - GUTTER - 8); // as the whole chart
 
   function drawOverview() {
-    const height = 56, c = surface(overview, height), n = Math.max(1, Math.floor(width / 3));
+    const height = 56, c = surface(overview, height), n = Math.max(1, Math.floor((width - GUTTER - 8) / 3));
     const counts = Array.from({ length: n }, () => [0, 0, 0, 0]);
     let most = 1;
     for (const o of ops) {
-      const k = counts[Math.min(n - 1, Math.floor(place(o[ASKED]) / width * n))];
+      const k = counts[Math.min(n - 1, Math.floor((o[ASKED] - RUN.from) / (RUN.to - RUN.from) * n))];
       k[o[END]]++;
       most = Math.max(most, k[1] + k[2] + k[3]);
     }
     c.fillStyle = colours.card;
-    c.fillRect(0, 0, width, height);
+    c.fillRect(GUTTER, 0, width - GUTTER - 8, height);
+    c.fillStyle = colours.soft;
+    c.fillText("whole run", 4, height / 2);
     for (const [a, b, k] of RUN.faults) {
       c.fillStyle = classes[k].colour;
       c.globalAlpha = 0.55;
       c.fillRect(place(a), 0, Math.max(1, place(b) - place(a)), height);
     }
     c.globalAlpha = 1;
+    const step = (width - GUTTER - 8) / n;
     counts.forEach((k, i) => {
       let y = height;
       for (const end of [OK, REFUSED, UNKNOWN]) {
         const h = k[end] ? Math.max(1, k[end] / most * (height - 6)) : 0;
         c.fillStyle = colours.ends[end];
-        c.fillRect(i * width / n, y - h, Math.max(1, width / n - 0.5), h);
+        c.fillRect(GUTTER + i * step, y - h, Math.max(1, step - 0.5), h);
         y -= h;
       }
     });
@@ -269,7 +272,8 @@
   }, { passive: false });
   let brush = false;
   const pick = (event) => {
-    const t = RUN.from + (event.clientX - overview.getBoundingClientRect().left) / width * (RUN.to - RUN.from);
+    const px = event.clientX - overview.getBoundingClientRect().left - GUTTER;
+    const t = RUN.from + px / (width - GUTTER - 8) * (RUN.to - RUN.from);
     const span = to - from < (RUN.to - RUN.from) * 0.95 ? to - from : (RUN.to - RUN.from) / 12;
     show(t - span / 2, t + span / 2);
   };

@@ -1,4 +1,4 @@
-# What a run leaves behind: pages, exports, old histories judged again.  None starts a node.
+# What a run leaves behind: pages, exports, old histories judged again.
 set(histories ${CMAKE_SOURCE_DIR}/jepsen/histories)
 add_test(NAME jepsen_samples COMMAND ${CMAKE_CURRENT_LIST_DIR}/samples.sh $<TARGET_FILE:assent-jepsen>
     $<TARGET_FILE:hist2> ${histories})
@@ -7,3 +7,6 @@ add_test(NAME jepsen_cross_check COMMAND ${CMAKE_CURRENT_LIST_DIR}/cross_check.s
     $<TARGET_FILE:test_jepsen_engines> $<TARGET_FILE:hist2> ${CMAKE_SOURCE_DIR}/jepsen/tools/cross_check.py ${histories})
 set_tests_properties(jepsen_samples jepsen_pages jepsen_cross_check PROPERTIES LABELS jepsen TIMEOUT 300
     SKIP_RETURN_CODE 77)
+# Two short runs.
+add_test(NAME jepsen_fresh_run COMMAND ${CMAKE_CURRENT_LIST_DIR}/fresh.sh $<TARGET_FILE:assent-jepsen> $<TARGET_FILE:assentd>)
+set_tests_properties(jepsen_fresh_run PROPERTIES LABELS jepsen TIMEOUT 240 PROCESSORS 2)
