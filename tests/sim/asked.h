@@ -30,12 +30,14 @@ struct asked {
     uint8_t skipped;                    /* an operator's skip of it was sent */
     bool ordered;                       /* confirms too: `before` says how, a reverse order likewise */
     bool reverse;
+    bool asynchronous;            /* steps may be accepted and not done in time */
     bool stubborn;                /* what fails is tried for ever */
     uint32_t causes;              /* enum asked_cause */
     bool commit;                  /* a commit was sent */
     bool forced;                  /* a force was sent */
     bool acted;                   /* any act of an operator was sent: it may wait, and its deadline with it */
     uint64_t sent_us, timeout_ms; /* the first begin left its client; 0: no deadline */
+    uint8_t recorded, recorded_undone; /* of a workflow: steps somebody was told are on record */
     uint32_t xid_size;
     char xid[]; /* with a 0 behind */
 };

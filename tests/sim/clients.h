@@ -31,7 +31,7 @@ struct client_kind {
 extern const struct client_kind client_saga, client_tcc, client_message, client_execute;
 /* clients_operator.c */
 extern const struct client_kind client_operator, client_status;
-extern const struct client_kind client_freeze;
+extern const struct client_kind client_asynchronous, client_workflow, client_nested, client_freeze;
 /* clients_clocks.c */
 extern const struct client_kind client_sequence, client_lamport, client_timestamp;
 /* clients_vectors.c */
@@ -91,6 +91,12 @@ struct client *client_helper(struct world *w, const struct client_kind *kind, st
 /* What participants start: clients_asynchronous.c, clients_workflow.c. */
 void client_acknowledge(struct world *w, struct assent_bytes xid, struct assent_bytes branch, bool success);
 void client_workflow_again(struct world *w, struct assent_bytes xid);
+
+/* An application does a step of its workflow at its participant, or takes it back; false: refused. */
+bool participants_step(struct world *w, struct assent_bytes xid, struct assent_bytes branch, bool back);
+
+/* When a branch was confirmed first; 0: it was not. */
+uint64_t participants_confirmed_us(struct world *w, struct assent_bytes xid, struct assent_bytes branch);
 
 /* A number below `n` of the clients' stream. */
 uint64_t client_random(struct client *c, uint64_t n);

@@ -185,15 +185,36 @@ static void held(struct client *c)
         struct hold *h = &all->holds[k->holds[i]];
         h->sure = true;
         h->until_us = k->decided_us;
-        for (uint32_t j = 0; j < all->n; j++) {
-            const struct hold *o = &all->holds[j];
-            bool conflict = o != h && o->resource == h->resource && (o->exclusive || h->exclusive) &&
-                            strcmp(o->xid, h->xid) != 0;
-            if (conflict && o->sure && o->from_us < h->until_us && h->from_us < o->until_us)
-                cluster_fail(c->world->cluster, "%s and %s held r%u at the same time", o->xid, h->xid,
-                             h->resource);
+    }
+}
+
+/* A decision releases nothing: it is held until its branch was confirmed. */
+static uint64_t until_us(struct world *w, const struct hold *h)
+{
+    const struct asked *a = asked_of(w, client_text(h->xid));
+    uint64_t confirmed_us = participants_confirmed_us(w, client_text(h->xid), client_text("b0"));
+    return !a->forced && a->skipped == 0 && confirmed_us > h->until_us ? confirmed_us : h->until_us;
+}
+
+static bool met(struct world *w, const struct hold *h, const struct hold *o)
+{
+    return h->sure && o->sure && h->resource == o->resource && (h->exclusive || o->exclusive) &&
+           strcmp(h->xid, o->xid) != 0 && o->from_us < until_us(w, h) && h->from_us < until_us(w, o);
+}
+
+static bool alone(struct world *w, char *why, size_t size)
+{
+    const struct holds *all = holds_of(w);
+    for (uint32_t i = 0; i < all->n; i++) {
+        for (uint32_t j = 0; j < i; j++) {
+            if (!met(w, &all->holds[i], &all->holds[j]))
+                continue;
+            snprintf(why, size, "%s and %s held r%u at the same time", all->holds[j].xid, all->holds[i].xid,
+                     all->holds[i].resource);
+            return false;
         }
     }
+    return true;
 }
 
 static void freeze_answered(struct client *c, const struct result *r)
@@ -232,6 +253,8 @@ static const char *freeze_judge(struct world *w, char *why, size_t size)
     bool read = clients_ask(w, cluster_leader(w->cluster), &query, &arena, &r) && r.code == ASSENT_OK;
     uint32_t left = read ? codec_size(codec_get(r.data, "freezes")) : 1;
     codec_arena_close(&arena);
+    if (!alone(w, why, size))
+        return why;
     if (left == 0)
         return NULL;
     snprintf(why, size, "%u resources are frozen when all is over", left);

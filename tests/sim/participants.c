@@ -23,7 +23,7 @@ struct row {
     bool tried, cancelled, tombstone, refused;
     bool sender, local, barred;             /* of a message's sender: its local transaction */
     uint32_t confirmed, acted, compensated; /* effects */
-    uint64_t token;
+    uint64_t token, confirmed_us;
     uint32_t calls;
     uint32_t xid_size, branch_size;
     char name[]; /* xid, branch, 0 */
@@ -87,6 +87,11 @@ static struct row *row_of(struct world *w, struct assent_bytes xid, struct assen
     r->next = *slot;
     *slot = r;
     return r;
+}
+
+uint64_t participants_confirmed_us(struct world *w, struct assent_bytes xid, struct assent_bytes branch)
+{
+    return row_of(w, xid, branch)->confirmed_us;
 }
 
 static bool word(struct assent_bytes text, const char *is)
@@ -190,7 +195,7 @@ static void nested_gone(struct world *w, const struct asked *a)
 
 static void because(struct row *r, enum asked_cause cause)
 {
-    if (r->asked != NULL)
+    if (r->asked != NULL && (cause != CAUSE_LIMIT || r->asked->asynchronous))
         r->asked->causes |= cause;
 }
 
@@ -239,6 +244,7 @@ static int op_confirm(struct world *w, struct row *r)
         return 409;
     }
     if (r->confirmed == 0) {
+        r->confirmed_us = cluster_now_us(w->cluster);
         done(w, r);
         if (r->asked != NULL && r->asked->ordered)
             in_order(w, r, r->asked->reverse ? behind(r) : before(r), has_confirmed, "is confirmed before");
@@ -340,6 +346,18 @@ static int op_accept(struct world *w, struct row *r)
     return 202;
 }
 
+bool participants_step(struct world *w, struct assent_bytes xid, struct assent_bytes branch, bool back)
+{
+    struct row *r = row_of(w, xid, branch);
+    if (back)
+        return op_compensate(w, r) == 200;
+    r->refused = r->refused || (r->acted == 0 && world_chance(w, STREAM_PARTICIPANT, w->knobs.refuse));
+    bool ok = !r->refused && op_action(w, r) == 200;
+    if (!ok)
+        because(r, CAUSE_REFUSED);
+    return ok;
+}
+
 static const struct operation {
     const char *op, *path; /* `path`: end of the URL, NULL: any */
     int (*perform)(struct world *w, struct row *r);
@@ -412,6 +430,7 @@ static int answer(struct world *w, struct row *r, const struct sim_call *call, c
         return trouble(w, call->op);
     }
     if (w->chaos && world_chance(w, STREAM_PARTICIPANT, k->ongoing)) {
+        because(r, CAUSE_LIMIT); /* of an asynchronous step it means: accepted */
         *body = "ONGOING";
         return 425;
     }
@@ -455,7 +474,8 @@ static const char *judge_row(struct world *w, const struct row *r)
     const char *ended = oracle_status(w, xid);
     const char *wrong = NULL;
     bool skipped = r->asked != NULL && r->i < ASKED_BRANCHES_MAX && (r->asked->skipped & 1u << r->i) != 0;
-    if (ended == NULL || strcmp(ended, "STOPPED") == 0 || skipped)
+    bool broken_off = r->asked != NULL && r->asked->mode == ASKED_WORKFLOW && r->asked->acted;
+    if (ended == NULL || strcmp(ended, "STOPPED") == 0 || skipped || broken_off)
         return NULL; /* unfinished, never begun, or an operator took it upon himself */
     bool committed = strcmp(ended, "COMMITTED") == 0;
     if (r->sender) {
@@ -467,6 +487,8 @@ static const char *judge_row(struct world *w, const struct row *r)
                  r->local ? "stands" : "does not");
         return w->participants->why;
     }
+    if (r->i == ASKED_BRANCHES_MAX)
+        return NULL; /* the transaction as a whole was called */
     if (committed && (r->cancelled || r->compensated > 0))
         wrong = "was taken back";
     else if (committed && r->confirmed + r->acted == 0)
