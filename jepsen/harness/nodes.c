@@ -244,15 +244,15 @@ int sut_exit_status(struct sut *s, uint32_t i, uint64_t timeout_ms)
     return -1;
 }
 
-bool sut_stop(struct sut *s, uint32_t i)
+int sut_stop(struct sut *s, uint32_t i)
 {
     if (s->nodes[i].pid == 0)
-        return true;
+        return 0;
     sut_pause(s, i, false);
     kill(s->nodes[i].pid, SIGTERM);
     int status = sut_exit_status(s, i, STOP_MS);
     sut_kill(s, i);
-    return status == 0;
+    return status;
 }
 
 void sut_pause(struct sut *s, uint32_t i, bool on)

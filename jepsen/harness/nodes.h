@@ -66,8 +66,8 @@ void sut_close(struct sut *s);
 
 bool sut_start(struct sut *s, uint32_t i);
 void sut_kill(struct sut *s, uint32_t i); /* SIGKILL, and gone */
-/* SIGTERM, and gone.  False: it ended with another status than 0, or only by SIGKILL after ten seconds. */
-bool sut_stop(struct sut *s, uint32_t i);
+/* SIGTERM, and gone: how it ended, as sut_exit_status(); -1: only by SIGKILL after ten seconds. */
+int sut_stop(struct sut *s, uint32_t i);
 /* Wait until the node ends by itself: its exit status (256 + number of a signal), or -1: it lives on. */
 int sut_exit_status(struct sut *s, uint32_t i, uint64_t timeout_ms);
 void sut_pause(struct sut *s, uint32_t i, bool on);

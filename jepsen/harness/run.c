@@ -273,7 +273,12 @@ static void nemesis(struct run *r)
     for (uint32_t i = 0; i < r->o.faults_n; i++) {
         const struct fault *f = r->o.faults[i];
         v.context.shapes[i] = r->o.shapes[i] > 0 ? 1 : fault_shapes(f);
-        v.context.alone |= (uint32_t)f->alone << i;
+        for (uint32_t k = 0; k < r->o.faults_n;
+             k++) { /* a full disk that fails too cannot be emptied again */
+            const struct fault *g = r->o.faults[k];
+            bool disks = (f->needs & SUT_DISKS) != 0 && (g->needs & SUT_DISKS) != 0;
+            v.context.apart[i] |= (uint32_t)(f->alone || g->alone || disks) << k;
+        }
     }
     for (uint64_t now_ms; !interrupted; nap_ns(50000000)) {
         struct schedule_step step;

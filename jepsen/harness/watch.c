@@ -139,7 +139,7 @@ void watch_end(struct run *r)
     watch_deaths(r, false, "no fault");
     end_replicas(r);
     for (uint32_t i = 0; i < r->sut.n; i++)
-        if (!sut_stop(&r->sut, i))
+        if (sut_stop(&r->sut, i) != 0)
             run_violation(r, "node-%u did not end with status 0 after SIGTERM at the end",
                           r->sut.nodes[i].id);
     end_logs(r);

@@ -43,13 +43,14 @@ uint64_t nemesis_index(struct run *r, uint32_t i, const char *name);
 /* One command through the node; how long it took in milliseconds, -1: it was not acknowledged. */
 int64_t nemesis_command_ms(struct run *r, uint32_t i);
 
-extern const struct fault fault_kill, fault_stop, fault_pause;            /* process.c */
-extern const struct fault fault_clock;                                    /* clock.c */
-extern const struct fault fault_partition;                                /* network.c */
-extern const struct fault fault_packet;                                   /* packet.c */
-extern const struct fault fault_power, fault_full, fault_eio, fault_flip; /* disk.c */
-extern const struct fault fault_slow;                                     /* slow.c */
-extern const struct fault fault_member;                                   /* member.c */
-extern const struct fault fault_install;                                  /* install.c */
+extern const struct fault fault_kill, fault_stop, fault_pause; /* process.c */
+extern const struct fault fault_clock;                         /* clock.c */
+extern const struct fault fault_partition;                     /* network.c */
+extern const struct fault fault_packet;                        /* packet.c */
+extern const struct fault fault_power, fault_full, fault_eio;  /* disk.c */
+extern const struct fault fault_flip;                          /* flip.c */
+extern const struct fault fault_slow;                          /* slow.c */
+extern const struct fault fault_member;                        /* member.c */
+extern const struct fault fault_install;                       /* install.c */
 
 #endif

@@ -28,10 +28,16 @@ static uint32_t bit_of(uint64_t *dice, uint32_t mask)
 /* Classes that may join those in force. */
 static uint32_t possible(const struct schedule *s, const struct schedule_context *c)
 {
-    uint32_t mask = s->left & ~s->active;
-    if ((uint32_t)__builtin_popcount(s->active) >= c->at_once || (s->active & c->alone) != 0)
+    uint32_t mask = 0;
+    if ((uint32_t)__builtin_popcount(s->active) >= c->at_once)
         return 0;
-    return s->active != 0 ? mask & ~c->alone : mask;
+    for (uint32_t i = 0; i < c->classes; i++)
+        if ((s->left & ~s->active & (1u << i)) != 0 && (c->apart[i] & s->active) == 0)
+            mask |= 1u << i;
+    for (uint32_t i = 0; i < c->classes; i++)
+        if ((s->active & (1u << i)) != 0)
+            mask &= ~c->apart[i];
+    return mask;
 }
 
 static struct schedule_step begin(struct schedule s, const struct schedule_context *c, uint32_t mask,

@@ -17,7 +17,7 @@
 struct schedule_context {
     uint32_t classes;                  /* at most SCHEDULE_CLASSES; 0: nothing ever happens */
     uint32_t shapes[SCHEDULE_CLASSES]; /* of each class, 1 .. 32 */
-    uint32_t alone;                    /* a bit per class */
+    uint32_t apart[SCHEDULE_CLASSES];  /* whom it must not meet: a bit per class; its own means nothing */
     uint32_t at_once;                  /* 1 or more */
     uint64_t mean_ms, until_ms;        /* nothing begins at `until_ms` or later */
 };

@@ -68,8 +68,9 @@ static void look(void *user, uint64_t now_ms, const struct schedule_step *step)
     s->active |= bit;
     uint32_t together = (uint32_t)__builtin_popcount(s->active);
     assert_true(together <= s->c->at_once);
-    if (s->active & s->c->alone)
-        assert_int_equal(together, 1);
+    for (uint32_t i = 0; i < s->c->classes; i++)
+        if (s->active & (1u << i))
+            assert_int_equal(s->active & s->c->apart[i] & ~(1u << i), 0);
     s->most = together > s->most ? together : s->most;
     s->n++;
 }
@@ -91,12 +92,12 @@ static void every_class_and_shape_comes_before_any_comes_again(void **state)
         assert_true(run_of(seed, &c).n > 200);
 }
 
-static void several_are_together_unless_one_is_alone(void **state)
+static void several_are_together_unless_they_keep_apart(void **state)
 {
     (void)state;
     struct schedule_context c = {.classes = 6,
                                  .shapes = {1, 1, 1, 1, 1, 1},
-                                 .alone = 1u << 2 | 1u << 4,
+                                 .apart = {0, 1u << 5, 63, 0, 63, 0}, /* 1 and 5; 2 and 4 with anybody */
                                  .at_once = 3,
                                  .mean_ms = 1000,
                                  .until_ms = 600000};
@@ -330,7 +331,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_class_and_shape_comes_before_any_comes_again),
-        cmocka_unit_test(several_are_together_unless_one_is_alone),
+        cmocka_unit_test(several_are_together_unless_they_keep_apart),
         cmocka_unit_test(a_seed_fixes_the_schedule),
         cmocka_unit_test(what_was_refused_is_not_in_force),
         cmocka_unit_test(what_took_long_to_begin_ends_later),
