@@ -18,6 +18,7 @@
     X(VOTE_NOT_KEPT, "vote-not-kept", "the vote is lost with the process")                                   \
     X(COUNTED_COMMIT, "counted-commit", "what a majority stores is applied, of whatever term it is")         \
     X(READ_WITHOUT_ROUND, "read-without-round", "a leader reads without asking whether it still leads")      \
+    X(READ_AT_FOLLOWER, "read-at-follower", "a follower answers from what it has applied")                   \
     /* the store */                                                                                          \
     X(INDEX_APART, "index-apart", "the store survives a crash; its applied index is a commit of its own")    \
     X(STORE_KEPT, "store-kept", "a store that was not closed is kept, synced or not")                        \

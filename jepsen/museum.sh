@@ -21,12 +21,12 @@ nothing                 decide       kill              20  1 quick --loopback
 nothing                 tso          power,clock       30  1 full
 nothing                 saga-order   calm              20  1 quick --loopback
 compensation-forward    saga-order   calm              15  2 quick --loopback
-timeout-is-success      bank         calm              15  2 quick --loopback
+timeout-is-success      tcc          calm              20  3 full
 answer-before-save      decide       calm              15  2 quick --loopback
 only-tried-cancelled    tcc          kill              20  3 full
 query-error-sends       message      kill              20  3 full
 reply-not-kept          idempotency  kill              20  3 full
-read-without-round      register     partition         30  6 full --fault-ms 1500 --rate 400
+read-at-follower        register     calm              15  2 quick --loopback
 tso-bound-not-kept      tso          kill,clock        40  4 full
 freeze-let-go-early     append       calm              30  3 full
 reply-before-sync       decide       power             40  3 full

@@ -248,6 +248,9 @@ static uint64_t confirmed_round(const struct core *c)
 static void confirm(struct core *c)
 {
     struct read_index *x = &c->reads;
+    while (PLANTED(READ_AT_FOLLOWER) && !core_is_leader(c) && x->flying != NULL) {
+        land(c, flight_pop(x), c->applied, c->raft.current_term, false);
+    }
     if (!core_is_leader(c) || x->flying == NULL) {
         return;
     }
