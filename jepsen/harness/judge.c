@@ -1,6 +1,5 @@
 #include "judge.h"
 
-#include <glob.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,36 +63,6 @@ void judge_history(struct run *r, struct verdict *v)
     if (v->valid == VALID && !succeeded)
         verdict_unknown(v, 1, "no operation succeeded");
     judge_kinds(&r->history, v);
-}
-
-/* ---- what the nodes wrote ---- */
-
-static void judge_log(struct run *r, const char *path, const char *name)
-{
-    static const char *const cries[] = {"Assertion ", "Sanitizer", "runtime error: ", "stack smashing",
-                                        "double free"};
-    FILE *f = fopen(path, "re");
-    char line[1024];
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        for (size_t i = 0; i < sizeof cries / sizeof cries[0]; i++)
-            if (strstr(line, cries[i]) != NULL) {
-                run_violation(r, "%s: %.180s", name, line);
-                fclose(f);
-                return;
-            }
-    if (f != NULL)
-        fclose(f);
-}
-
-void judge_logs(struct run *r)
-{
-    char pattern[320];
-    glob_t found = {0};
-    snprintf(pattern, sizeof pattern, "%s/node-*.log", r->dir);
-    if (glob(pattern, 0, NULL, &found) == 0)
-        for (size_t i = 0; i < found.gl_pathc; i++)
-            judge_log(r, found.gl_pathv[i], strrchr(found.gl_pathv[i], '/') + 1);
-    globfree(&found);
 }
 
 /* ---- a folder ---- */

@@ -10,10 +10,6 @@
  * r->in_force. */
 void judge_history(struct run *r, struct verdict *v);
 
-/* A log of a node that tells of a failed assertion or of a sanitizer's finding is a violation, recorded in
- * the history. While the run is judged. */
-void judge_logs(struct run *r);
-
 /* Fills a fresh `r` from a run's folder (results.json, history.jsonl): counts, faults in force, the workload.
  * Non-zero: `err` says what is no such folder.  `r` must be closed by judge_close. */
 int judge_open(struct run *r, const char *folder, char *err, size_t err_size);

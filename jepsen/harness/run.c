@@ -378,7 +378,6 @@ static void judge(struct run *r, bool recovered, struct verdict *v)
 {
     if (!recovered)
         run_violation(r, "after healing the cluster did not serve again within %d s", SETTLE_MS / 1000);
-    judge_logs(r);
     judge_history(r, v);
     if (interrupted && !v->malformed) { /* what was not asked to its end looks lost */
         verdict_init(v);
