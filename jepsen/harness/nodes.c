@@ -140,6 +140,7 @@ static void exec_node(struct sut *s, struct sut_node *n)
     snprintf(rpc, sizeof rpc, "%s:%u", n->host, n->rpc);
     if (s->wants & SUT_CLOCKS) {
         setenv("LD_PRELOAD", FAKETIME, 1);
+        setenv("ASAN_OPTIONS", "verify_asan_link_order=0", 0); /* a node built with sanitizers takes it too */
         setenv("FAKETIME_TIMESTAMP_FILE", n->faketime, 1);
         setenv("FAKETIME_NO_CACHE", "1", 1);
         setenv("FAKETIME_DONT_FAKE_MONOTONIC", "1", 1);
@@ -176,6 +177,8 @@ static void exec_node(struct sut *s, struct sut_node *n)
         words[w++] = entries;
         words[w++] = "--snapshot-trailing";
         words[w++] = trailing;
+        words[w++] = "--snapshot-chunk-kb"; /* the least, so that an install has several pieces */
+        words[w++] = "16";
     }
     network_enter(n->ns);
     execv(s->program, (char *const *)words);
