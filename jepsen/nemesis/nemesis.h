@@ -17,7 +17,7 @@ struct nemesis {
     } cut;
     struct { /* nodes that are paused, or killed, again and again */
         bool pulses, loops;
-        uint32_t node;
+        uint32_t node, starved; /* a node; a bit per node */
         uint64_t next_ms;
     } again;
     struct strobe *strobe; /* clock.c */

@@ -135,8 +135,11 @@ const struct fault fault_stop = {.name = "stop",
 
 /* ---- pause ---- */
 
-#define PAUSE_PULSE WHOM_NR
-static const char *const pause_shapes[] = {"one", "leader", "minority", "majority", "all", "pulse", NULL};
+#define PAUSE_PULSE   WHOM_NR
+#define PAUSE_STARVED (WHOM_NR + 1)
+#define STARVED_MS    200 /* without a processor, of 250: too short for an election, mostly */
+static const char *const pause_shapes[] = {"one", "leader", "minority", "majority",
+                                           "all", "pulse",  "starved",  NULL};
 
 static void pause_these(struct run *r, uint32_t mask)
 {
@@ -146,28 +149,40 @@ static void pause_these(struct run *r, uint32_t mask)
 
 static bool pause_begin(struct run *r, uint32_t shape, char *text, size_t size)
 {
+    static const char *const says[] = {
+        "pause",
+        "pause whoever leads, twice the election timeout, again and again:", "a fifth of the time for"};
     char names[128];
-    bool pulse = shape == PAUSE_PULSE;
-    uint32_t mask = nemesis_whom(r, pulse ? WHOM_LEADER : (enum whom)shape, names, sizeof names);
+    bool pulse = shape == PAUSE_PULSE, starved = shape == PAUSE_STARVED;
+    uint32_t one = nemesis_target(r), mask = 1u << one;
+    if (starved)
+        whom_text(mask, names, sizeof names);
+    else
+        mask = nemesis_whom(r, pulse ? WHOM_LEADER : (enum whom)shape, names, sizeof names);
     if (mask == 0)
         return false;
     pause_these(r, mask);
     r->nemesis->again.pulses = pulse;
-    r->nemesis->again.next_ms = sut_now_ms() + 2 * SUT_ELECTION_MS;
-    snprintf(text, size,
-             pulse ? "pause whoever leads, twice the election timeout, again and again (%s)" : "pause %s",
-             names);
+    r->nemesis->again.starved = starved ? mask : 0;
+    r->nemesis->again.next_ms = sut_now_ms() + (starved ? STARVED_MS : 2 * SUT_ELECTION_MS);
+    snprintf(text, size, "%s %s", says[pulse ? 1 : starved ? 2 : 0], names);
     return true;
 }
 
 /* Two election timeouts stopped, four awake, then whoever leads by then. */
 static void pause_tick(struct run *r)
 {
-    if (!r->nemesis->again.pulses || sut_now_ms() < r->nemesis->again.next_ms)
+    uint32_t starved = r->nemesis->again.starved;
+    if ((!r->nemesis->again.pulses && starved == 0) || sut_now_ms() < r->nemesis->again.next_ms)
         return;
     bool paused = false;
     for (uint32_t i = 0; i < r->sut.n; i++)
         paused = paused || r->sut.nodes[i].paused;
+    if (starved != 0) {
+        pause_these(r, paused ? 0 : starved);
+        r->nemesis->again.next_ms = sut_now_ms() + (paused ? STARVED_MS / 4 : STARVED_MS);
+        return;
+    }
     int leader = paused ? -1 : sut_leader(&r->sut);
     pause_these(r, leader >= 0 ? 1u << leader : 0);
     r->nemesis->again.next_ms = sut_now_ms() + (paused ? 4u : 2u) * SUT_ELECTION_MS;
@@ -176,6 +191,7 @@ static void pause_tick(struct run *r)
 static void pause_end(struct run *r)
 {
     r->nemesis->again.pulses = false;
+    r->nemesis->again.starved = 0;
     pause_these(r, 0);
 }
 
@@ -195,11 +211,10 @@ static bool pause_calibrate(struct run *r, char *why, size_t size)
     return comes_back(r, 0, why, size);
 }
 
-const struct fault fault_pause = {
-    .name = "pause",
-    .what = "SIGSTOP of a node, the leader, several, all; the leader again and again",
-    .shapes = pause_shapes,
-    .begin = pause_begin,
-    .tick = pause_tick,
-    .end = pause_end,
-    .calibrate = pause_calibrate};
+const struct fault fault_pause = {.name = "pause",
+                                  .what = "SIGSTOP of a node, the leader, several, all; again and again",
+                                  .shapes = pause_shapes,
+                                  .begin = pause_begin,
+                                  .tick = pause_tick,
+                                  .end = pause_end,
+                                  .calibrate = pause_calibrate};
