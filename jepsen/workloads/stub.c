@@ -34,7 +34,7 @@ struct stub {
     uint32_t trouble;
     bool no_tries, away;
     stub_answer answer;
-    stub_callback callback;
+    stub_serve serve;
 };
 
 struct body {
@@ -109,7 +109,7 @@ static enum stub_what take(struct stub *s, const struct stub_call *c)
 }
 
 /* The status of the answer. */
-static unsigned serve(struct stub *s, const struct stub_call *c)
+static unsigned guard(struct stub *s, const struct stub_call *c)
 {
     enum stub_what what = take(s, c);
     unsigned status = what == STUB_REFUSED || what == STUB_HANGING ? 409 : 200;
@@ -148,13 +148,12 @@ static enum MHD_Result answer(struct stub *s, struct MHD_Connection *c, const st
     stub_unlock(s);
     if (way == 3 && !away) /* it takes effect when the caller may have given up */
         late(luck);
-    bool callback = strcmp(call.op, "callback") == 0;
-    unsigned status = way == 0 ? 500 : 200;
-    if (!away && way != 0 && callback && s->callback != NULL) {
-        s->callback(s->user, &call);
-    } else if (!away && way != 0) {
+    unsigned status = way == 0 ? 500 : 0;
+    if (!away && way != 0) {
+        status = s->serve != NULL ? s->serve(s->user, &call) : 0;
         stub_lock(s);
-        status = serve(s, &call);
+        if (status == 0)
+            status = guard(s, &call);
         stub_unlock(s);
     }
     json_decref(payload);
@@ -279,9 +278,9 @@ void stub_answers(struct stub *s, stub_answer choose)
     s->answer = choose;
 }
 
-void stub_calls_back(struct stub *s, stub_callback callback)
+void stub_serves(struct stub *s, stub_serve serve)
 {
-    s->callback = callback;
+    s->serve = serve;
 }
 
 void stub_lock(struct stub *s)

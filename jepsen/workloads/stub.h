@@ -46,9 +46,10 @@ enum stub_what stub_do(struct stub *s, const struct stub_call *call);
 typedef unsigned (*stub_answer)(void *user, const struct stub_call *call, enum stub_what what,
                                 unsigned status);
 void stub_answers(struct stub *s, stub_answer answer);
-/* Called for "callback", which is no branch's operation: each time, not under the lock; before any call. */
-typedef void (*stub_callback)(void *user, const struct stub_call *call);
-void stub_calls_back(struct stub *s, stub_callback callback);
+/* Serves calls in place of the guard, each time they come, not under the lock: the status of its answer, or 0
+ * to leave the call to the guard.  Before any call. */
+typedef unsigned (*stub_serve)(void *user, const struct stub_call *call);
+void stub_serves(struct stub *s, stub_serve serve);
 void stub_lock(struct stub *s);
 void stub_unlock(struct stub *s);
 /* [[xid, branch, op, token, what], ...] in order; a new reference. */

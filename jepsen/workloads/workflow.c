@@ -151,10 +151,12 @@ static void run_program(struct one_run *o, struct op *done)
     http_close(&a);
 }
 
-static void callback(void *user, const struct stub_call *c)
+static unsigned callback(void *user, const struct stub_call *c)
 {
     struct workflows *w = user;
     struct op done = {.type = OP_INFO};
+    if (strcmp(c->op, "callback") != 0)
+        return 0;
     stub_lock(w->stub);
     w->dice = w->dice * UINT64_C(6364136223846793005) + 1442695040888963407u;
     uint64_t dice = w->dice;
@@ -166,6 +168,7 @@ static void callback(void *user, const struct stub_call *c)
     stub_lock(w->stub);
     json_array_append_new(w->callbacks, json_pack("[s,o,o]", o.xid, o.seen, o.recorded));
     stub_unlock(w->stub);
+    return 200;
 }
 
 /* ---- what is asked ---- */
@@ -186,7 +189,7 @@ static void *workflow_open(struct run *r)
     w->run = r;
     w->dice = r->o.seed;
     w->stub = stub_open(r, 30, business, w);
-    stub_calls_back(w->stub, callback);
+    stub_serves(w->stub, callback);
     pool_open(&w->pool, w->stub);
     w->pool.more = more;
     w->pool.user = w;

@@ -119,6 +119,36 @@ static const struct workload_row rows[] = {
     {&workload_async, INVALID, "steps stand", SAGA IS("ROLLED_BACK") ALL(STOOD("b0"), "")},
 };
 
+#ifdef JEPSEN_DATABASES
+extern const struct workload workload_xa;
+
+#define REST ",100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100,100"
+#define HAS(pq, maria, stand, prepared, which)                                                               \
+    ",\"postgresql\":{\"balances\":[" pq REST "],\"stand\":[" stand "],\"prepared\":[]},"                    \
+    "\"mariadb\":{\"balances\":[" maria REST "],\"stand\":[" which "],\"prepared\":[" prepared "]}"
+#define XA(status, state)                                                                                    \
+    "0 invoke transfer @\"t\" [0,0,7]; 0 ok transfer @\"t\" \"ACTIVE\";" IS(status) ALL("", state)
+
+static const struct workload_row databases[] = {
+    {&workload_xa, VALID, "", XA("COMMITTED", HAS("93", "107", "\"t\"", "", "\"t\""))},
+    {&workload_xa, VALID, "", XA("ROLLED_BACK", HAS("100", "100", "", "", ""))},
+    {&workload_xa, INVALID, "does not stand in mariadb", XA("COMMITTED", HAS("93", "100", "\"t\"", "", ""))},
+    {&workload_xa, INVALID, "stands in postgresql", XA("ROLLED_BACK", HAS("93", "100", "\"t\"", "", ""))},
+    {&workload_xa, INVALID, "still prepared in mariadb",
+     XA("ROLLED_BACK", HAS("100", "100", "", "\"t\"", ""))},
+    {&workload_xa, INVALID, "nobody knows of it", XA("ROLLED_BACK", HAS("100", "100", "", "\"u\"", ""))},
+    {&workload_xa, INVALID, "account 0 of mariadb has 108",
+     XA("COMMITTED", HAS("93", "108", "\"t\"", "", "\"t\""))},
+    {&workload_xa, UNKNOWN, "did not say", XA("ROLLED_BACK", ",\"postgresql\":null,\"mariadb\":null")},
+};
+
+static void what_is_wrong_with_databases_is_found(void **state)
+{
+    (void)state;
+    assert_int_equal(workload_rows_wrong(databases, sizeof databases / sizeof databases[0]), 0);
+}
+#endif
+
 static void what_is_wrong_is_found(void **state)
 {
     (void)state;
@@ -127,6 +157,10 @@ static void what_is_wrong_is_found(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(what_is_wrong_is_found)};
+    const struct CMUnitTest tests[] = {
+#ifdef JEPSEN_DATABASES
+        cmocka_unit_test(what_is_wrong_with_databases_is_found),
+#endif
+        cmocka_unit_test(what_is_wrong_is_found)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
