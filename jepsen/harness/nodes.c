@@ -123,7 +123,10 @@ bool sut_open(struct sut *s, uint32_t n, const char *dir, const char *program, u
         node->raft = wants & SUT_NETWORK ? 9081 : free_port();
         node->http = wants & SUT_NETWORK ? 8080 : free_port();
         node->rpc = wants & SUT_NETWORK ? 7080 : free_port();
-        snprintf(node->base, sizeof node->base, "http://%s:%u", node->host, node->http);
+        char host[sizeof node->host]; /* without optimising gcc sees `base` overlap the `host` of another node
+                                       */
+        memcpy(host, node->host, sizeof host);
+        snprintf(node->base, sizeof node->base, "http://%s:%u", host, node->http);
     }
     return true;
 }
