@@ -250,6 +250,42 @@ static json_t *lamport_act(struct reference *ref, int64_t process, const char *f
     return json_pack("[I,I]", (json_int_t)received, (json_int_t)*clock);
 }
 
+/* register_of: none, ACTIVE, COMMITTING, COMMITTED, ROLLING_BACK, ROLLED_BACK.  What moves by itself does so
+ * when it is looked at. */
+static const char *const statuses[] = {"none",      "ACTIVE",       "COMMITTING",
+                                       "COMMITTED", "ROLLING_BACK", "ROLLED_BACK"};
+
+static void txn_status_ask(struct reference *ref, int64_t process, const char **f, json_t **key,
+                           json_t **value)
+{
+    static const char *const fs[] = {"begin", "commit", "rollback", "status", "status", "status"};
+    (void)process;
+    ask_key(ref, key);
+    *f = fs[random_below(&ref->random, 6)];
+    *value = strcmp(*f, "begin") == 0 ? json_integer(json_integer_value(*key) % 2) : NULL;
+}
+
+static json_t *txn_status_act(struct reference *ref, int64_t process, const char *f, const json_t *key,
+                              const json_t *value, const char **error)
+{
+    (void)process, (void)error;
+    int64_t *status = &ref->register_of[json_integer_value(key)];
+    bool limited = json_integer_value(key) % 2 != 0, commit = strcmp(f, "commit") == 0;
+    if (*status == 1 && limited && random_below(&ref->random, 10) == 0)
+        *status = 4;
+    if ((*status == 2 || *status == 4) && random_below(&ref->random, 3) == 0)
+        ++*status;
+    if (value != NULL && *status == 0)
+        *status = 1;
+    if (value != NULL || strcmp(f, "status") == 0)
+        return json_string(statuses[*status]);
+    if (*status == 0)
+        return json_string("TXN_NOT_FOUND");
+    if (*status == 1)
+        *status = commit ? 2 : 4;
+    return json_string((*status <= 3) == commit ? statuses[*status] : "TXN_DECIDED");
+}
+
 static void counter_ask(struct reference *ref, int64_t process, const char **f, json_t **key, json_t **value)
 {
     register_ask(ref, process, f, key, value);
@@ -400,6 +436,7 @@ const struct reference_object reference_versioned = {cas_ask, versioned_act};
 const struct reference_object reference_mutex = {mutex_ask, mutex_act};
 const struct reference_object reference_lamport = {lamport_ask, lamport_act};
 const struct reference_object reference_counter = {counter_ask, counter_act};
+const struct reference_object reference_txn_status = {txn_status_ask, txn_status_act};
 const struct reference_object reference_append = {append_ask, append_act};
 const struct reference_object reference_set = {set_ask, set_act};
 const struct reference_object reference_tso = {tso_ask, tso_act};

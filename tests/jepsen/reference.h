@@ -46,7 +46,8 @@ extern const struct reference_object reference_versioned;
 extern const struct reference_object reference_mutex;
 extern const struct reference_object reference_lamport;
 extern const struct reference_object reference_counter;
-extern const struct reference_object reference_append; /* txn of appends and reads over `keys` lists */
+extern const struct reference_object reference_txn_status; /* begin, commit, rollback, status */
+extern const struct reference_object reference_append;     /* txn of appends and reads over `keys` lists */
 extern const struct reference_object reference_set;
 extern const struct reference_object reference_tso;
 extern const struct reference_object reference_lock; /* acquire, use, release with tokens */

@@ -48,6 +48,7 @@ static const struct {
     {"mutex", &reference_mutex, &model_mutex, false},
     {"lamport", &reference_lamport, &model_lamport, false},
     {"counter", &reference_counter, &model_counter, false},
+    {"txn-status", &reference_txn_status, &model_txn_status, false},
 };
 
 static void a_correct_object_is_valid(void **state)
@@ -291,40 +292,102 @@ static void guess(uint64_t seed, const struct model *model, struct history *h)
 static const struct model *const guessed[] = {&model_register, &model_cas_register, &model_lamport,
                                               &model_versioned};
 
+struct counts {
+    uint64_t valid, invalid, zones;
+};
+
+/* Takes `h`. */
+static void compare_engines(uint64_t seed, const struct model *model, struct history *h, struct counts *n)
+{
+    struct lin_parts parts;
+    char err[200];
+    if (history_validate(h, err, sizeof err) != 0 || lin_split(h, model, &parts, err, sizeof err) != 0)
+        fail_msg("seed %llu: %s", (unsigned long long)seed, err);
+    for (size_t i = 0; i < parts.n; i++) {
+        const struct lin_part *part = &parts.parts[i];
+        enum verdict_valid truth = exhaustive(model, part, model->initial, 0) ? VALID : INVALID;
+        struct lin_stuck stuck = {.at = LIN_NEVER};
+        const char *why;
+        enum verdict_valid said[3] = {wgl_check(model, part, NULL, &stuck, &why),
+                                      jit_check(model, part, NULL, &stuck, &why),
+                                      zones_check(model, part, NULL, &stuck, &why)};
+        *(truth == VALID ? &n->valid : &n->invalid) += 1;
+        n->zones += said[LIN_ZONES] != UNKNOWN ? 1 : 0;
+        for (int e = 0; e < 3; e++)
+            if (said[e] != truth && !(e == LIN_ZONES && said[e] == UNKNOWN && model != &model_register))
+                fail_msg("seed %llu, %s: %s says %s, it is %s", (unsigned long long)seed, model->name,
+                         engine_names[e], verdict_name(said[e]), verdict_name(truth));
+    }
+    lin_parts_close(&parts);
+    history_close(h);
+}
+
 static void the_engines_agree(void **state)
 {
     (void)state;
-    uint64_t valid = 0, invalid = 0, zones = 0;
+    struct counts n = {0};
     for (uint64_t seed = seed_first; seed < seed_first + histories; seed++) {
-        const struct model *model = guessed[seed % 4];
         struct history h;
-        struct lin_parts parts;
-        char err[200];
         history_init(&h);
-        guess(seed * 77, model, &h);
-        if (history_validate(&h, err, sizeof err) != 0 || lin_split(&h, model, &parts, err, sizeof err) != 0)
-            fail_msg("seed %llu: %s", (unsigned long long)seed, err);
-        for (size_t i = 0; i < parts.n; i++) {
-            const struct lin_part *part = &parts.parts[i];
-            enum verdict_valid truth = exhaustive(model, part, model->initial, 0) ? VALID : INVALID;
-            struct lin_stuck stuck = {.at = LIN_NEVER};
-            const char *why;
-            enum verdict_valid said[3] = {wgl_check(model, part, NULL, &stuck, &why),
-                                          jit_check(model, part, NULL, &stuck, &why),
-                                          zones_check(model, part, NULL, &stuck, &why)};
-            *(truth == VALID ? &valid : &invalid) += 1;
-            zones += said[LIN_ZONES] != UNKNOWN ? 1 : 0;
-            for (int e = 0; e < 3; e++)
-                if (said[e] != truth && !(e == LIN_ZONES && said[e] == UNKNOWN && model != &model_register))
-                    fail_msg("seed %llu, %s: %s says %s, it is %s", (unsigned long long)seed, model->name,
-                             engine_names[e], verdict_name(said[e]), verdict_name(truth));
-        }
-        lin_parts_close(&parts);
-        history_close(&h);
+        guess(seed * 77, guessed[seed % 4], &h);
+        compare_engines(seed, guessed[seed % 4], &h, &n);
     }
-    print_message("%llu valid, %llu invalid, %llu of them by zones too\n", (unsigned long long)valid,
-                  (unsigned long long)invalid, (unsigned long long)zones);
-    assert_true(valid > histories / 5 && invalid > histories / 5 && zones > histories / 5);
+    print_message("%llu valid, %llu invalid, %llu of them by zones too\n", (unsigned long long)n.valid,
+                  (unsigned long long)n.invalid, (unsigned long long)n.zones);
+    assert_true(n.valid > histories / 5 && n.invalid > histories / 5 && n.zones > histories / 5);
+}
+
+/* What a transaction's clients are told, guessed; it may have been begun before. */
+static void guess_statuses(struct random *r, struct history *h)
+{
+    static const char *const fs[] = {"begin", "commit", "rollback", "status"};
+    static const char *const told[] = {"none",        "ACTIVE",        "COMMITTING",
+                                       "COMMITTED",   "ROLLING_BACK",  "ROLLED_BACK",
+                                       "TXN_DECIDED", "TXN_NOT_FOUND", "ACTIVE"};
+    static const int first[] = {1, 2, 4, 0}, range[] = {4, 2, 2, 6};
+    int open[3] = {-1, -1, -1};
+    int64_t process[3] = {0, 1, 2};
+    uint64_t left = 2 + random_below(r, 5), going = 0, limit = random_below(r, 2);
+    for (uint64_t time = 0; left > 0 || going > 0; time++) {
+        size_t c = random_below(r, 3);
+        if (open[c] < 0 && left > 0) {
+            open[c] = time == 0 ? 0 : (int)random_below(r, 4);
+            history_add_op(h, time / 2, process[c], OP_INVOKE, fs[open[c]], NULL,
+                           open[c] == 0 ? json_integer((json_int_t)limit) : NULL);
+            left--;
+            going++;
+        } else if (open[c] >= 0) {
+            int f = open[c];
+            uint64_t how = random_below(r, 12);
+            enum op_type type = how == 0 ? OP_INFO : how == 1 ? OP_FAIL : OP_OK;
+            size_t what = how < 8  ? (size_t)first[f] + random_below(r, (uint64_t)range[f])
+                          : f == 0 ? 1
+                          : f == 3 ? random_below(r, 6)
+                                   : 6 + random_below(r, 2);
+            history_add_op(h, time / 2, process[c], type, fs[f], NULL,
+                           type == OP_OK ? json_string(told[what])
+                           : f == 0      ? json_integer((json_int_t)limit)
+                                         : NULL);
+            process[c] += type == OP_INFO ? 3 : 0;
+            open[c] = -1;
+            going--;
+        }
+    }
+}
+
+static void the_engines_agree_on_statuses(void **state)
+{
+    (void)state;
+    struct counts n = {0};
+    for (uint64_t seed = seed_first; seed < seed_first + histories; seed++) {
+        struct random r = {seed * 79};
+        struct history h;
+        history_init(&h);
+        guess_statuses(&r, &h);
+        compare_engines(seed, &model_txn_status, &h, &n);
+    }
+    print_message("%llu valid, %llu invalid\n", (unsigned long long)n.valid, (unsigned long long)n.invalid);
+    assert_true(n.valid > histories / 10 && n.invalid > histories / 5);
 }
 
 /* FOLDER/000007-register.jsonl ...: `histories` of them, of the models that are registers. */
@@ -401,6 +464,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_finding_names_the_operations),
         cmocka_unit_test(over_the_budget_is_unknown),
         cmocka_unit_test(the_engines_agree),
+        cmocka_unit_test(the_engines_agree_on_statuses),
     };
     const char *folder = NULL;
     for (int i = 1; i < argc; i++) {
