@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup build up demo down test test-thread bench break jepsen soak museum sim lint coverage fuzz format-check format install clean
+.PHONY: help setup build up demo down test test-thread bench break jepsen soak museum sim sim-shrink sim-marks sim-asserts lint coverage fuzz format-check format install clean
 
 JOBS ?= $(shell nproc)
 FUZZ_SECONDS ?= 60
@@ -15,6 +15,8 @@ FAULTS ?= kill
 BREAK_SECONDS ?= 30
 SOAK_SECONDS ?= 600
 SIM_SEEDS ?= 20000
+SHRINK_SECONDS ?= 60
+ASSERT_SEEDS ?= 1000
 LOCAL ?= .local
 NAME ?= order
 KILL ?= yes
@@ -96,23 +98,39 @@ museum: build ## nodes with one bug planted: the outside judge must find each of
 sim: build ## the simulator with SIM_SEEDS (20000) seeds
 	@$(RELEASE)/tests/sim/assent-sim --seeds $(SIM_SEEDS)
 
+sim-shrink: build ## a smaller run than seed SEED with the same kind of finding (SEED=7; within SHRINK_SECONDS, 60)
+	@$(RELEASE)/tests/sim/assent-sim --shrink $(SEED) --within $(SHRINK_SECONDS)
+
+sim-marks: build ## which marked branches of the product SIM_SEEDS seeds take; each must be taken
+	@$(RELEASE)/tests/sim/assent-sim --seeds $(SIM_SEEDS) --marks
+
+sim-asserts: setup ## simulator, chaos, museum and guards with a libraft built with assertions and sanitizers, ASSERT_SEEDS (1000)
+	@JOBS=$(JOBS) tests/sim/asserts.sh build/asserts $(ASSERT_SEEDS)
+
 lint: setup ## clang-tidy and cppcheck with the checked-in configuration
 	@tests/lint/run.sh build/lint $(JOBS)
 
 # Real processes count too: assentd ends by SIGTERM in most tests, and writes its counts then; one that is killed does
-# not.  A line with an assertion is not counted: its other branch is what must never be taken.
-GCOVR := gcovr --root . --filter '(include|raftlog|statemachine|node|client)/' --exclude '.*/example/.*' \
+# not.  A line with an assertion is not counted: its other branch is what must never be taken.  The judge's figure stands
+# apart from the product's: what it reads, checks and asks (its faults and its harness need root and minutes: make jepsen).
+GCOVR := gcovr --root . --exclude '.*/example/.*' \
   --exclude-lines-by-pattern '.*\bassert\(.*' --exclude-unreachable-branches --gcov-ignore-parse-errors \
   -j $(JOBS) --object-directory build/coverage
+COVERED_PRODUCT := (include|raftlog|statemachine|node|client)/
+COVERED_JUDGE := jepsen/(history|checkers|workloads|tools)/
 
-coverage: setup ## lines and branches of the product that the tests execute
+coverage: setup ## lines and branches that the tests execute: of the product, and of the judge's checkers
 	$(call say,"building build/coverage")
 	@$(call preset,coverage)
 	@$(call progress,coverage)
 	@find build/coverage -name '*.gcda' -delete
 	@ctest --test-dir build/coverage -j $(JOBS) --output-on-failure --progress
-	@$(GCOVR) --txt build/coverage/lines.txt --print-summary build/coverage
-	@echo "file by file: build/coverage/lines.txt"
+	@$(GCOVR) --filter '$(COVERED_PRODUCT)' --filter '$(COVERED_JUDGE)' --json build/coverage/all.json build/coverage
+	$(call say,"the product")
+	@gcovr --root . -a build/coverage/all.json --filter '$(COVERED_PRODUCT)' --txt build/coverage/lines.txt --print-summary
+	$(call say,"the judge")
+	@gcovr --root . -a build/coverage/all.json --filter '$(COVERED_JUDGE)' --txt build/coverage/judge.txt --print-summary
+	@echo "file by file: build/coverage/lines.txt, build/coverage/judge.txt"
 
 fuzz: setup ## every fuzzer with libFuzzer for FUZZ_SECONDS (60) each
 	@$(call preset,fuzz)

@@ -8,62 +8,63 @@
 
 #include <stdint.h>
 
-/* X(name, what happened) */
+/* X(name, how often: within how many seeds it must be hit, see tests/sim/marks.c; what happened) */
 #define MARK_MAP(X)                                                                                          \
     /* the log */                                                                                            \
-    X(LEADER_DEPOSED, "a leader follows again")                                                              \
-    X(TAIL_REPLACED, "entries of our log gave way to those of a new leader")                                 \
-    X(INSTALL_OVER_WRITES, "a snapshot replaced the log while appends were on their way to the disk")        \
-    X(CHANGE_ROLLED_BACK, "a change of membership was taken back with the end of the log")                   \
-    X(OWN_SNAPSHOT_LATE, "an own snapshot ended behind a newer one")                                         \
-    X(PAUSED_FOR_TRANSFER, "a proposal was refused because the leadership is being handed over")             \
-    X(OFFER_OVERTAKEN, "a fetched snapshot was not needed any more")                                         \
-    X(OFFER_GONE, "the snapshot that was being fetched had been replaced at its source")                     \
-    X(VOTE_LENT, "a server voted that did not know that it may")                                             \
-    X(ENTRY_REFUSED, "an entry from a leader whose clock is far ahead was refused")                          \
-    X(CHANGE_UNKNOWN, "a leader lost its office with a change of membership in the log")                     \
-    X(TRANSFER_AGAIN, "TimeoutNow was lost or ignored")                                                      \
-    X(CHANGE_WAITS, "a change of membership waited for a voter that does not hold the one before")           \
-    X(READ_ASKED_AGAIN, "a read was under way when the leader changed")                                      \
-    X(READ_ASKED_NO_LEADER, "a follower asked a node for a read index that leads no more")                   \
+    X(LEADER_DEPOSED, OFTEN, "a leader follows again")                                                       \
+    X(TAIL_REPLACED, OFTEN, "entries of our log gave way to those of a new leader")                          \
+    X(INSTALL_OVER_WRITES, SELDOM,                                                                           \
+      "a snapshot replaced the log while appends were on their way to the disk")                             \
+    X(CHANGE_ROLLED_BACK, RARELY, "a change of membership was taken back with the end of the log")           \
+    X(OWN_SNAPSHOT_LATE, OFTEN, "an own snapshot ended behind a newer one")                                  \
+    X(PAUSED_FOR_TRANSFER, OFTEN, "a proposal was refused because the leadership is being handed over")      \
+    X(OFFER_OVERTAKEN, RARELY, "a fetched snapshot was not needed any more")                                 \
+    X(OFFER_GONE, SELDOM, "the snapshot that was being fetched had been replaced at its source")             \
+    X(VOTE_LENT, SELDOM, "a server voted that did not know that it may")                                     \
+    X(ENTRY_REFUSED, OFTEN, "an entry from a leader whose clock is far ahead was refused")                   \
+    X(CHANGE_UNKNOWN, SELDOM, "a leader lost its office with a change of membership in the log")             \
+    X(TRANSFER_AGAIN, SELDOM, "TimeoutNow was lost or ignored")                                              \
+    X(CHANGE_WAITS, OFTEN, "a change of membership waited for a voter that does not hold the one before")    \
+    X(READ_ASKED_AGAIN, OFTEN, "a read was under way when the leader changed")                               \
+    X(READ_ASKED_NO_LEADER, OFTEN, "a follower asked a node for a read index that leads no more")            \
     /* the rules */                                                                                          \
-    X(COMMIT_TOO_LATE, "a commit came behind the rollback")                                                  \
-    X(COMMIT_AGAIN, "a commit was asked for once more")                                                      \
-    X(ROLLBACK_TOO_LATE, "a rollback came behind the commit")                                                \
-    X(DEADLINE_DECIDES, "nobody decided in time: rolled back")                                               \
-    X(DEADLINE_TURNS_SAGA, "a saga ran out of time")                                                         \
-    X(DEADLINE_SENDS, "a prepared message without anybody to ask was sent")                                  \
-    X(BACK_OVER_OPEN_TRY, "rolled back while the answer of a try was missing")                               \
-    X(TRY_NEVER_DUE, "rolled back before a try had its turn")                                                \
-    X(PHASE_TWO_AGAIN, "a confirm or cancel failed and is called again")                                     \
-    X(QUERY_SENDS, "the sender of a message was asked and had committed")                                    \
-    X(QUERY_TAKES_BACK, "the sender of a message was asked and had not")                                     \
-    X(ACKNOWLEDGED_BEHIND_BACK, "an acknowledgement came when the saga had turned back")                     \
-    X(ACKNOWLEDGED_BEFORE_REPORT, "an acknowledgement was faster than the report of its call")               \
-    X(ACKNOWLEDGED_NEVER, "no acknowledgement came in time")                                                 \
-    X(KEY_REPEATED, "a stored reply answered a repeated Idempotency-Key")                                    \
-    X(REPORT_OF_OTHER_PHASE, "a report came when its transaction was past that phase")                       \
-    X(REPORT_TWICE, "a report came when the branch had answered")                                            \
-    X(REPORT_OF_OTHER_ATTEMPT, "a report of an earlier attempt came late")                                   \
-    X(BACK_OVER_OPEN_STEP, "a saga turned back while the answer of a step was missing")                      \
-    X(BACK_OVER_ACCEPTED_STEP, "a saga turned back while an accepted step was not acknowledged")             \
-    X(SUSPENDED, "a transaction waits for an operator")                                                      \
+    X(COMMIT_TOO_LATE, OFTEN, "a commit came behind the rollback")                                           \
+    X(COMMIT_AGAIN, OFTEN, "a commit was asked for once more")                                               \
+    X(ROLLBACK_TOO_LATE, OFTEN, "a rollback came behind the commit")                                         \
+    X(DEADLINE_DECIDES, OFTEN, "nobody decided in time: rolled back")                                        \
+    X(DEADLINE_TURNS_SAGA, OFTEN, "a saga ran out of time")                                                  \
+    X(DEADLINE_SENDS, OFTEN, "a prepared message without anybody to ask was sent")                           \
+    X(BACK_OVER_OPEN_TRY, OFTEN, "rolled back while the answer of a try was missing")                        \
+    X(TRY_NEVER_DUE, OFTEN, "rolled back before a try had its turn")                                         \
+    X(PHASE_TWO_AGAIN, OFTEN, "a confirm or cancel failed and is called again")                              \
+    X(QUERY_SENDS, OFTEN, "the sender of a message was asked and had committed")                             \
+    X(QUERY_TAKES_BACK, OFTEN, "the sender of a message was asked and had not")                              \
+    X(ACKNOWLEDGED_BEHIND_BACK, OFTEN, "an acknowledgement came when the saga had turned back")              \
+    X(ACKNOWLEDGED_BEFORE_REPORT, OFTEN, "an acknowledgement was faster than the report of its call")        \
+    X(ACKNOWLEDGED_NEVER, OFTEN, "no acknowledgement came in time")                                          \
+    X(KEY_REPEATED, OFTEN, "a stored reply answered a repeated Idempotency-Key")                             \
+    X(REPORT_OF_OTHER_PHASE, OFTEN, "a report came when its transaction was past that phase")                \
+    X(REPORT_TWICE, OFTEN, "a report came when the branch had answered")                                     \
+    X(REPORT_OF_OTHER_ATTEMPT, SELDOM, "a report of an earlier attempt came late")                           \
+    X(BACK_OVER_OPEN_STEP, OFTEN, "a saga turned back while the answer of a step was missing")               \
+    X(BACK_OVER_ACCEPTED_STEP, SELDOM, "a saga turned back while an accepted step was not acknowledged")     \
+    X(SUSPENDED, OFTEN, "a transaction waits for an operator")                                               \
     /* the executor */                                                                                       \
-    X(BACK_WAITS_FOR_CALL, "a compensation waits for the call of its action")                                \
-    X(LEADER_LOST_IN_PHASE_TWO, "leadership was lost with a confirm or cancel under way")                    \
-    X(LEADER_LOST_IN_ACTION, "leadership was lost with a saga's step under way")                             \
-    X(LEADER_LOST_WITH_REPORT, "leadership was lost with a report that had not left")                        \
-    X(CALL_UNANSWERED, "a call got no answer")                                                               \
-    X(REPORT_NOT_TAKEN, "the log did not take a report")                                                     \
-    X(REPORT_DID_NOT_COUNT, "of some reports not all counted")                                               \
-    X(BREAKER_OPENS, "a participant that does not answer is left alone for a while")                         \
-    X(BREAKER_OPENS_AGAIN, "it did not answer the one call after that either")                               \
-    X(BREAKER_CLOSES, "it answered again")                                                                   \
+    X(BACK_WAITS_FOR_CALL, OFTEN, "a compensation waits for the call of its action")                         \
+    X(LEADER_LOST_IN_PHASE_TWO, OFTEN, "leadership was lost with a confirm or cancel under way")             \
+    X(LEADER_LOST_IN_ACTION, OFTEN, "leadership was lost with a saga's step under way")                      \
+    X(LEADER_LOST_WITH_REPORT, SELDOM, "leadership was lost with a report that had not left")                \
+    X(CALL_UNANSWERED, OFTEN, "a call got no answer")                                                        \
+    X(REPORT_NOT_TAKEN, OFTEN, "the log did not take a report")                                              \
+    X(REPORT_DID_NOT_COUNT, OFTEN, "of some reports not all counted")                                        \
+    X(BREAKER_OPENS, OFTEN, "a participant that does not answer is left alone for a while")                  \
+    X(BREAKER_OPENS_AGAIN, OFTEN, "it did not answer the one call after that either")                        \
+    X(BREAKER_CLOSES, OFTEN, "it answered again")                                                            \
     /* the simulator itself */                                                                               \
-    X(SNAPSHOT_OF_OPEN, "another node's snapshot was installed with transactions open")
+    X(SNAPSHOT_OF_OPEN, OFTEN, "another node's snapshot was installed with transactions open")
 
 enum mark {
-#define MARK_ENUM(name, what) MARK_##name,
+#define MARK_ENUM(name, seeds, what) MARK_##name,
     MARK_MAP(MARK_ENUM)
 #undef MARK_ENUM
         MARK_NR

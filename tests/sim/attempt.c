@@ -36,6 +36,7 @@ int finding_exit(enum finding finding)
 struct shared {
     bool ended;
     enum finding finding;
+    uint64_t virtual_ms;
     char why[512];
     struct script_line lines[LINES_MAX];
     uint32_t n;
@@ -63,6 +64,7 @@ static void child(const struct knobs *k, const struct script *script, uint32_t s
     const char *why = world_run_script(k, &run, NULL, NULL, &report);
     shared->finding = why == NULL ? FINDING_NOTHING : report.stuck ? FINDING_STUCK : FINDING_WRONG;
     snprintf(shared->why, sizeof shared->why, "%s", why == NULL ? "" : why);
+    shared->virtual_ms = report.virtual_ms;
     shared->ended = true;
     _exit(0);
 }
@@ -102,6 +104,7 @@ void attempt(const struct knobs *k, const struct script *script, uint32_t second
     }
     if (shared->ended) {
         out->finding = shared->finding;
+        out->virtual_ms = shared->virtual_ms;
         snprintf(out->why, sizeof out->why, "%s", shared->why);
     } else if (!(WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)) {
         out->finding = FINDING_CRASHED;

@@ -23,7 +23,8 @@ int finding_exit(enum finding finding);
 
 struct attempt {
     enum finding finding;
-    char why[512]; /* a sentence; of a crash: what it said last */
+    char why[512];       /* a sentence; of a crash: what it said last */
+    uint64_t virtual_ms; /* when it ended; 0: it crashed */
     struct script happened;
 };
 

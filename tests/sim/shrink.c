@@ -10,9 +10,12 @@
 #define SEEDS 8
 /* One run takes milliseconds; one that does not end is no help. */
 #define RUN_SECONDS 30
+/* Virtual time begins here: cluster_new(). */
+#define CLUSTER_EPOCH_MS 1000
 
 struct search {
     struct shrunk *best;
+    uint64_t ended_ms; /* the best one; 0: not known */
     double until_s;
 };
 
@@ -87,6 +90,7 @@ static bool holds(struct search *s, const struct knobs *k, const struct script *
         run->script.follow = true;
         script_rewind(&run->script);
         memcpy(run->why, a.why, sizeof run->why);
+        s->ended_ms = a.virtual_ms;
     } else {
         script_close(&a.happened);
     }
@@ -106,6 +110,17 @@ static bool holds_with_dice(struct search *s, struct knobs k)
     return false;
 }
 
+/* No faults after the finding: until then it is the same run. */
+static void rest_off(struct search *s)
+{
+    struct knobs k = s->best->run.knobs;
+    uint64_t chaos_ms = s->ended_ms >= CLUSTER_EPOCH_MS ? s->ended_ms + 1 - CLUSTER_EPOCH_MS : 0;
+    if (chaos_ms == 0 || chaos_ms >= k.chaos_ms || late(s))
+        return;
+    k.chaos_ms = (uint32_t)chaos_ms;
+    (void)holds(s, &k, NULL);
+}
+
 static bool classes_off(struct search *s)
 {
     bool any = false;
@@ -114,6 +129,7 @@ static bool classes_off(struct search *s)
         if (class_on(&k, &knob_classes[i])) {
             class_off(&k, &knob_classes[i]);
             any = holds_with_dice(s, k) || any;
+            rest_off(s);
         }
     }
     return any;
@@ -189,6 +205,8 @@ bool shrink(const struct knobs *from, double seconds, struct shrunk *out)
     out->run.script.follow = true;
     script_rewind(&out->run.script);
     out->before = size_of(&out->run);
+    s.ended_ms = first.virtual_ms;
+    rest_off(&s);
     while (!late(&s) && (classes_off(&s) | sizes_down(&s, true)))
         ;
     while (!late(&s) && (faults_out(&s) | sizes_down(&s, false)))
