@@ -37,6 +37,19 @@
     X(FREEZE_LET_GO_EARLY, "freeze-let-go-early", "freezes end before what they guard has happened")         \
     X(REPLICA_OF_ITS_OWN, "replica-of-its-own", "a wait depends on what this process did before")            \
     X(TSO_BOUND_NOT_KEPT, "tso-bound-not-kept", "the bound of granted timestamps is not stored")             \
+    X(DEADLINE_EARLY, "deadline-early", "a transaction is given half of its time")                           \
+    X(DEADLINE_COMMITS, "deadline-commits", "what nobody decided in time is committed")                      \
+    X(STATUS_BEHIND, "status-behind", "what has ended is said to be on its way still")                       \
+    X(NESTED_ALONE, "nested-alone", "a nested transaction does not wait for the one around it")              \
+    X(SESSION_RUNS_AGAIN, "session-runs-again", "an acknowledged request of a session is executed again")    \
+    X(ACT_OFF_RECORD, "act-off-record", "an operator's pause is not on record")                              \
+    X(STEPS_NOT_SHOWN, "steps-not-shown", "a second run of a workflow is shown no steps")                    \
+    X(WORD_TAKEN_BACK, "word-taken-back", "a step acknowledged as done may be acknowledged as failed")       \
+    X(FREEZE_KEPT, "freeze-kept", "a rollback releases nothing")                                             \
+    X(VECTOR_DEAF, "vector-deaf", "an event does not learn what it received")                                \
+    X(SIBLING_LOST, "sibling-lost", "a write takes away what its writer had not read")                       \
+    X(LAMPORT_DEAF, "lamport-deaf", "a Lamport clock does not heed what it received")                        \
+    X(TSO_AT_WALL_CLOCK, "tso-at-wall-clock", "a new leader grants from its clock on, not from the bound")   \
     /* the executor */                                                                                       \
     X(CALL_UNDER_CALL, "call-under-call", "a compensation starts while its action is under way")             \
     X(TIMEOUT_IS_SUCCESS, "timeout-is-success", "a call without an answer counts as done")                   \

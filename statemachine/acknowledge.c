@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #include "mark.h"
+#include "planted.h"
 #include "txn.h"
 
 static struct store_key timer_id(struct assent_bytes xid, uint32_t ordinal)
@@ -116,7 +117,7 @@ int branch_acknowledge(struct apply *a)
                       (const char *)name.base);
     branch_progress_load(a->txn, xid, i, &t, &plan, &p);
     if (p.action != 0) {
-        if ((p.action == SM_OUTCOME_SUCCESS) == success)
+        if ((p.action == SM_OUTCOME_SUCCESS) == success || PLANTED(WORD_TAKEN_BACK))
             return answer(a, xid, &t, name, &p);
         return refuse(a, ASSENT_CONFLICT, "the step has %s before", success ? "failed" : "succeeded");
     }

@@ -385,7 +385,8 @@ static void let_go_all(struct apply *a, struct assent_bytes xid, uint8_t bits)
 
 void freeze_follow(struct apply *a, struct assent_bytes xid, enum txn_status from, enum txn_status to)
 {
-    bool ended = txn_ended(to) || (PLANTED(FREEZE_LET_GO_EARLY) && from == TXN_ACTIVE);
+    bool ended = (txn_ended(to) && !(PLANTED(FREEZE_KEPT) && to == TXN_ROLLED_BACK)) ||
+                 (PLANTED(FREEZE_LET_GO_EARLY) && from == TXN_ACTIVE);
     if (from == to || (!ended && from != TXN_ACTIVE && from != TXN_RUNNING))
         return;
     if (store_count(a->txn, STORE_FREEZES) == 0) /* most clusters freeze nothing */

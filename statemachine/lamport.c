@@ -1,5 +1,6 @@
 /* Named Lamport clocks (Lamport 1978): one counter each, moved by ticks and by received stamps. */
 #include "apply.h"
+#include "planted.h"
 #include "row.h"
 
 /* The clock a call without a name means; timestamp events are stamped by it too. */
@@ -73,7 +74,8 @@ int lamport_sync(struct apply *a)
 {
     struct assent_bytes clock = clock_name(a, LAMPORT_SYNC_CLOCK);
     uint64_t value = load(a->txn, clock);
-    if (!assent_lamport_sync(&value, arg_uint(a->command, LAMPORT_SYNC_RECEIVED, 0)) || value > COUNTER_MAX) {
+    uint64_t received = PLANTED(LAMPORT_DEAF) ? 0 : arg_uint(a->command, LAMPORT_SYNC_RECEIVED, 0);
+    if (!assent_lamport_sync(&value, received) || value > COUNTER_MAX) {
         return ASSENT_OVERFLOW;
     }
     save(a->txn, clock, value);

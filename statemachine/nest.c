@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "nest.h"
+#include "planted.h"
 
 /* ---- the row of a child: one byte.  Numbers are stored and never reused. */
 
@@ -73,7 +74,8 @@ static struct store_key *children_of(struct store_txn *store, struct assent_byte
 bool nest_inside(struct store_txn *store, const struct txn *t)
 {
     struct txn parent;
-    return t->parent.size > 0 && txn_load(store, t->parent, &parent) && parent.status != TXN_STOPPED;
+    return !PLANTED(NESTED_ALONE) && t->parent.size > 0 && txn_load(store, t->parent, &parent) &&
+           parent.status != TXN_STOPPED;
 }
 
 bool nest_kept(struct store_txn *store, const struct txn *t)

@@ -1,6 +1,7 @@
 /* Versioned objects: state, siblings, history; the ideas are in object.h. */
 #include "object.h"
 
+#include "planted.h"
 #include "row.h"
 
 static const char *const resolution_names[OBJECT_RESOLUTION_NR] = {
@@ -412,7 +413,7 @@ int object_write(struct apply *a, struct object *o, enum object_op op, struct do
     uint32_t kept = 0;
     for (uint32_t i = 0; i < o->siblings_n; i++) {
         struct dot other = o->siblings[i].dot;
-        if (!all && assent_vector_get(past, other.node) < other.counter) {
+        if (!all && assent_vector_get(past, other.node) < other.counter && !PLANTED(SIBLING_LOST)) {
             o->siblings[kept++] = o->siblings[i];
             total += o->siblings[i].size;
         }

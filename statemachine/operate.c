@@ -13,6 +13,7 @@
 
 #include "audit.h"
 #include "nest.h"
+#include "planted.h"
 
 #define BIT(n) (1u << (n))
 
@@ -133,7 +134,8 @@ static int act_one(struct apply *a, struct assent_bytes xid, struct txn *t, cons
     if (rv != ASSENT_OK)
         return rv;
     entry.after = t->status;
-    audit_put(a, &entry);
+    if (!PLANTED(ACT_OFF_RECORD) || o->act != ACT_PAUSE)
+        audit_put(a, &entry);
     struct sm_event event = {
         .kind = SM_EVENT_ACT,
         .xid = xid,

@@ -516,7 +516,7 @@ enum session_verdict session_check(struct apply *a, struct assent_bytes *reply, 
     h->used_us = a->now_us;
     acknowledge(a, h, s->acknowledged);
     head_changed(a, h);
-    if (s->sequence <= h->acknowledged) {
+    if (s->sequence <= h->acknowledged && !PLANTED(SESSION_RUNS_AGAIN)) {
         snprintf(a->detail, sizeof a->detail, "sequence %llu was acknowledged; its reply is gone",
                  (unsigned long long)s->sequence);
         return refused(code, ASSENT_SESSION_EXPIRED);

@@ -37,9 +37,9 @@ void tso_begin(struct tso *t, uint64_t committed_bound, uint64_t now_ms)
     assert(now_ms <= TSO_MS_MAX);
     uint64_t bound_ms = assent_tso_physical_ms(committed_bound);
     *t = (struct tso){
-        .next = committed_bound,
+        .next = PLANTED(TSO_AT_WALL_CLOCK) ? assent_tso_make(now_ms, 0) : committed_bound,
         .bound = committed_bound,
-        .clock_ms = bound_ms > now_ms ? bound_ms : now_ms,
+        .clock_ms = bound_ms > now_ms && !PLANTED(TSO_AT_WALL_CLOCK) ? bound_ms : now_ms,
         .seen_ms = now_ms,
     };
 }

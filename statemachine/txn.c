@@ -371,6 +371,8 @@ void txn_timer(struct apply *a, struct assent_bytes id)
     MARK_IF(DEADLINE_DECIDES, t.mode != TXN_MODE_SAGA);
     if (t.mode == TXN_MODE_SAGA && t.status == TXN_RUNNING)
         saga_failed(a, key_bytes(&xid), &t, bytes_of(reason));
+    else if (PLANTED(DEADLINE_COMMITS) && t.status == TXN_ACTIVE)
+        txn_vote(a, key_bytes(&xid), &t);
     else
         txn_back(a, key_bytes(&xid), &t, bytes_of(reason));
 }
@@ -409,5 +411,7 @@ int query_txn_status(struct apply *a)
     struct txn t;
     if (!txn_load(a->txn, xid, &t))
         return txn_not_found(a, xid);
+    if (PLANTED(STATUS_BEHIND) && t.status == TXN_COMMITTED)
+        t.status = TXN_COMMITTING;
     return txn_answer(a, xid, &t);
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "nest.h"
+#include "planted.h"
 
 /* A word of a closed list; an absent one is the first. */
 static bool take_word(struct assent_bytes word, const char *const *words, uint32_t n, uint32_t *out)
@@ -101,7 +102,8 @@ int txn_parse(struct apply *a, struct txn *t, enum txn_mode absent, uint32_t opt
     rv = retry_check(a, &t->retry);
     if (rv != ASSENT_OK)
         return rv;
-    t->deadline_us = t->timeout_ms > 0 ? a->now_us + (int64_t)t->timeout_ms * 1000 : 0;
+    t->deadline_us =
+        t->timeout_ms > 0 ? a->now_us + (int64_t)t->timeout_ms * (PLANTED(DEADLINE_EARLY) ? 500 : 1000) : 0;
     t->business_type = arg_bytes(c, TXN_BEGIN_BUSINESS_TYPE);
     t->business_key = arg_bytes(c, TXN_BEGIN_BUSINESS_KEY);
     t->owner = arg_bytes(c, TXN_BEGIN_OWNER);

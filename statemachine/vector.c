@@ -6,6 +6,7 @@
  * epochs and retirement: domain.h. */
 #include "counters.h"
 #include "domain.h"
+#include "planted.h"
 #include "row.h"
 
 static struct assent_vector *stamp_of_counts(struct counters *s, const struct domain *d,
@@ -178,7 +179,7 @@ static int call_run(struct apply *a, struct domain *d, struct assent_bytes node,
     }
     domain_seen(d, a->txn, c.self, &c.before);
     c.seen = c.before;
-    for (uint32_t i = 0; received != NULL && i < d->n; i++) {
+    for (uint32_t i = 0; received != NULL && i < d->n && !PLANTED(VECTOR_DEAF); i++) {
         c.seen.at[i] = c.shown.at[i] > c.seen.at[i] ? c.shown.at[i] : c.seen.at[i];
     }
     if ((flags & CALL_TICK) && !call_tick(&c, d)) {

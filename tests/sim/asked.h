@@ -33,6 +33,7 @@ struct asked {
     bool asynchronous;            /* steps may be accepted and not done in time */
     bool stubborn;                /* what fails is tried for ever */
     uint32_t causes;              /* enum asked_cause */
+    bool unasked;                 /* a message nobody is asked about: it is sent when its time is over */
     bool commit;                  /* a commit was sent */
     bool forced;                  /* a force was sent */
     bool acted;                   /* any act of an operator was sent: it may wait, and its deadline with it */

@@ -9,7 +9,7 @@
 #include "clients.h"
 #include "oracle.h"
 
-enum { STEP_SUBMIT, STEP_LOOK, STEP_RESUME };
+enum { STEP_SUBMIT, STEP_LOOK, STEP_RESUME, STEP_BACK };
 
 /* ---- the saga ---- */
 
@@ -82,6 +82,13 @@ static void resume(struct client *c)
     client_send(c);
 }
 
+/* Its client wants it undone, whatever is under way. */
+static void take_back(struct client *c)
+{
+    c->step = STEP_BACK;
+    transaction_decide(c, COMMAND_TXN_ROLLBACK);
+}
+
 static void asynchronous_answered(struct client *c, const struct result *r)
 {
     struct watch *v = c->script;
@@ -97,7 +104,7 @@ static void asynchronous_answered(struct client *c, const struct result *r)
              strcmp(status, "STOPPED") == 0)
         client_done(c);
     else
-        client_later(c, 200000 + client_random(c, 1500000), look);
+        client_later(c, 200000 + client_random(c, 1500000), client_random(c, 12) == 0 ? take_back : look);
 }
 
 const struct client_kind client_asynchronous = {"asynchronous", 2, asynchronous_begin, asynchronous_answered,

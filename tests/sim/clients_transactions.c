@@ -12,7 +12,7 @@
 #include "clients.h"
 #include "oracle.h"
 
-enum { STEP_BEGIN, STEP_DECIDE };
+enum { STEP_BEGIN, STEP_DECIDE, STEP_AGAIN, STEP_CONTRARY };
 
 /* ---- commands ---- */
 
@@ -174,9 +174,34 @@ static void tcc_try(struct client *c)
         tcc_decide(c);
 }
 
+/* Behind an answered commit: the same again, or the contrary, under another key. */
+static void tcc_once_more(struct client *c)
+{
+    c->step = client_random(c, 2) == 0 ? STEP_AGAIN : STEP_CONTRARY;
+    client_head(c, c->step == STEP_AGAIN ? COMMAND_TXN_COMMIT : COMMAND_TXN_ROLLBACK, 1);
+    codec_cstr(&c->command, c->xid);
+    client_send(c);
+}
+
+static void tcc_judge_once_more(struct client *c, const struct result *r)
+{
+    bool waits = r->code == ASSENT_CONFLICT && c->asked->acted; /* for an operator */
+    bool decided = r->code == ASSENT_TXN_DECIDED;
+    bool right = c->step == STEP_AGAIN ? r->code == ASSENT_OK || (decided && c->asked->forced) : decided;
+    if (!right && !waits)
+        cluster_fail(c->world->cluster, "%s was committed; %s again is answered with %d", c->xid,
+                     c->step == STEP_AGAIN ? "commit" : "rollback", r->code);
+    client_done(c);
+}
+
 static void tcc_answered(struct client *c, const struct result *r)
 {
-    if (c->step == STEP_BEGIN) {
+    if (c->step == STEP_AGAIN || c->step == STEP_CONTRARY) {
+        tcc_judge_once_more(c, r);
+    } else if (c->step == STEP_DECIDE && r->code == ASSENT_OK && c->commit && client_random(c, 4) == 0) {
+        transaction_told(c, r);
+        client_later(c, 1 + client_random(c, 500000), tcc_once_more);
+    } else if (c->step == STEP_BEGIN) {
         transaction_begun(c, r);
         client_later(c, client_delay_us(c), tcc_try);
     } else if (transaction_decided(c, r)) {
@@ -209,7 +234,11 @@ static void message_begin(struct client *c)
     for (uint32_t i = 1; i < c->branches && !concurrent; i++)
         c->asked->before[i] = (uint8_t)(1u << (i - 1));
     codec_bool(w, concurrent);
-    transaction_url(c, 0, "query");
+    c->asked->unasked = client_random(c, 5) == 0;
+    if (c->asked->unasked)
+        codec_nil(w);
+    else
+        transaction_url(c, 0, "query");
     codec_uint(w, client_random(c, 3) == 0 ? client_random(c, 3000) : 0);
     client_send(c);
 }

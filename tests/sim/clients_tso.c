@@ -117,9 +117,9 @@ int client_timestamps(struct world *w, uint32_t node, uint64_t term, bool local,
 
 /* ---- the client's end ---- */
 
-static void tso_begin_script(struct client *c)
+static void ask(struct client *c)
 {
-    struct range *asked = client_script(c, sizeof *asked);
+    struct range *asked = c->script;
     uint32_t count = client_random(c, 4) == 0 ? 1 + (uint32_t)client_random(c, 200000)
                                               : 1 + (uint32_t)client_random(c, 10);
     *asked = (struct range){timestamps_of(c->world)->highest, count};
@@ -128,6 +128,14 @@ static void tso_begin_script(struct client *c)
     c->road = ROAD_TSO;
     c->repeatable = false;
     client_send(c);
+}
+
+/* One after the other for a while, so that leaders change in between. */
+static void tso_begin_script(struct client *c)
+{
+    (void)client_script(c, sizeof(struct range));
+    c->branches = 1 + (uint32_t)client_random(c, 15);
+    ask(c);
 }
 
 static void tso_answered(struct client *c, const struct result *r)
@@ -145,7 +153,10 @@ static void tso_answered(struct client *c, const struct result *r)
     if (t->n < RANGES_MAX)
         t->ranges[t->n++] = (struct range){first, asked->count};
     t->highest = last > t->highest ? last : t->highest;
-    client_done(c);
+    if (--c->branches > 0)
+        client_later(c, 1 + client_random(c, 100000), ask);
+    else
+        client_done(c);
 }
 
 static int by_first(const void *a, const void *b)

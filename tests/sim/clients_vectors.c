@@ -164,7 +164,7 @@ const struct client_kind client_vector = {"vector", 2, vector_begin, vector_answ
 
 /* ---- versions ---- */
 
-#define OBJECTS    3
+#define OBJECTS    2
 #define WRITES_MAX 2048
 
 struct write {
@@ -179,6 +179,7 @@ struct writes {
 struct edit {
     uint32_t object, told, write; /* `told`: writes there were when it was sent */
     uint64_t answered[WRITES_MAX / 64];
+    struct counters version; /* what was read */
 };
 
 enum { STEP_READ, STEP_WRITE };
@@ -237,8 +238,7 @@ static bool overwritten(const struct writes *all, const struct edit *e, const st
     return false;
 }
 
-static void judge_object(struct client *c, const struct edit *e, const struct result *r,
-                         const struct counters *version)
+static void judge_object(struct client *c, const struct edit *e, const struct result *r)
 {
     const struct writes *all = writes_of(c->world);
     const struct codec_node *siblings = codec_get(r->data, "siblings");
@@ -247,7 +247,7 @@ static void judge_object(struct client *c, const struct edit *e, const struct re
         if (x->object != e->object || (e->answered[i / 64] & UINT64_C(1) << i % 64) == 0)
             continue;
         bool there = among_siblings(siblings, x);
-        if (version->at[x->node] < x->counter || (!there && !overwritten(all, e, x, false)))
+        if (e->version.at[x->node] < x->counter || (!there && !overwritten(all, e, x, false)))
             cluster_fail(c->world->cluster, "o%u has lost the write n%u.%" PRIu64, x->object, x->node,
                          x->counter);
         if (there && overwritten(all, e, x, true))
@@ -256,21 +256,27 @@ static void judge_object(struct client *c, const struct edit *e, const struct re
     }
 }
 
-static void write_object(struct client *c, struct edit *e, const struct counters *version)
+/* It thinks about what it has read, while others write. */
+static void write_object(struct client *c)
 {
     struct writes *all = writes_of(c->world);
+    struct edit *e = c->script;
+    if (all->n == WRITES_MAX) {
+        client_done(c);
+        return;
+    }
     char object[8], node[8], value[32];
     snprintf(object, sizeof object, "o%u", e->object);
     snprintf(node, sizeof node, "n%u", c->id);
     snprintf(value, sizeof value, "%u", c->serial);
     e->write = all->n++;
-    all->writes[e->write] = (struct write){e->object, c->id, 0, *version};
+    all->writes[e->write] = (struct write){e->object, c->id, 0, e->version};
     c->step = STEP_WRITE;
     client_head(c, COMMAND_VERSION_INCREMENT, VERSION_INCREMENT_CONTEXT + 1);
     codec_cstr(&c->command, object);
     codec_cstr(&c->command, node);
     codec_json(&c->command, client_text(value));
-    write_counters(&c->command, version);
+    write_counters(&c->command, &e->version);
     client_send(c);
 }
 
@@ -295,19 +301,15 @@ static void judge_write(struct client *c, const struct edit *e, const struct res
 static void version_answered(struct client *c, const struct result *r)
 {
     struct edit *e = c->script;
-    struct counters version = {{0}};
     if (c->step == STEP_WRITE) {
         judge_write(c, e, r);
         client_done(c);
         return;
     }
-    if (r->code == ASSENT_OK && !read_counters(codec_get(r->data, "version"), &version))
+    if (r->code == ASSENT_OK && !read_counters(codec_get(r->data, "version"), &e->version))
         cluster_fail(c->world->cluster, "o%u knows of a node nobody knows", e->object);
-    judge_object(c, e, r, &version);
-    if (writes_of(c->world)->n < WRITES_MAX)
-        write_object(c, e, &version);
-    else
-        client_done(c);
+    judge_object(c, e, r);
+    client_later(c, 1 + client_random(c, 300000), write_object);
 }
 
-const struct client_kind client_version = {"version", 1, version_begin, version_answered, NULL};
+const struct client_kind client_version = {"version", 2, version_begin, version_answered, NULL};

@@ -480,7 +480,8 @@ static const char *judge_row(struct world *w, const struct row *r)
     bool committed = strcmp(ended, "COMMITTED") == 0;
     if (r->sender) {
         bool acted = r->asked != NULL && (r->asked->causes & CAUSE_OPERATOR) != 0;
-        if (committed == r->local || (!committed && acted)) /* an operator knows better */
+        bool sent = committed && r->asked != NULL && r->asked->unasked;
+        if (committed == r->local || (!committed && acted) || sent) /* an operator knows better */
             return NULL;
         snprintf(w->participants->why, sizeof w->participants->why,
                  "message %.*s is %s, its sender's transaction %s", (int)r->xid_size, r->name, ended,
