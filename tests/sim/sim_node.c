@@ -238,6 +238,8 @@ static void app_open(void *data, uint32_t id, uint64_t applied, bool kept)
                                        .propose = report_propose,
                                        .now_us = executor_now,
                                        .timeout_ms = 2000,
+                                       .breaker_failures = 5, /* as a node's configuration has it */
+                                       .breaker_open_ms = 5000,
                                        .report_lazy_ms = w->knobs.report_lazy_ms};
     rv = executor_open(&n->executor, &executor);
     assert(rv == ASSENT_OK);
