@@ -112,12 +112,12 @@ lint: setup ## clang-tidy and cppcheck with the checked-in configuration
 
 # Real processes count too: assentd ends by SIGTERM in most tests, and writes its counts then; one that is killed does
 # not.  A line with an assertion is not counted: its other branch is what must never be taken.  The judge's figure stands
-# apart from the product's: what it reads, checks and asks (its faults and its harness need root and minutes: make jepsen).
+# apart from the product's: what reads, checks and draws histories.  What asks and breaks runs for minutes: make jepsen.
 GCOVR := gcovr --root . --exclude '.*/example/.*' \
   --exclude-lines-by-pattern '.*\bassert\(.*' --exclude-unreachable-branches --gcov-ignore-parse-errors \
   -j $(JOBS) --object-directory build/coverage
 COVERED_PRODUCT := (include|raftlog|statemachine|node|client)/
-COVERED_JUDGE := jepsen/(history|checkers|workloads|tools)/
+COVERED_JUDGE := jepsen/(history|checkers|tools|harness/(judge|report))
 
 coverage: setup ## lines and branches that the tests execute: of the product, and of the judge's checkers
 	$(call say,"building build/coverage")
