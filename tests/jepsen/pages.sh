@@ -1,5 +1,5 @@
 #!/bin/bash
-# pages.sh ASSENT_JEPSEN HISTORIES: the pages of the released samples, and of a run under every class of faults at once.
+# pages.sh ASSENT_JEPSEN HISTORIES: the pages of released samples of every sort of finding, and of a run under every class of faults at once.
 set -euo pipefail
 judge=$1 histories=$2 here=$(dirname "$0")
 command -v python3 >/dev/null || { echo "python3 is not installed: pages are not looked at"; exit 77; }
@@ -8,14 +8,11 @@ trap 'rm -rf "$dir"' EXIT
 
 # Exit statuses 1 and 2 are verdicts.
 redraw() { "$judge" --redraw "$1" >"$dir/said" 2>&1 || [ $? -le 2 ] || { cat "$dir/said"; exit 1; }; }
-# Only samples of workloads; others hold no run.
 folders=()
-for sample in "$histories"/*/; do
-    grep -q '"workload"' "$sample/results.json" || continue
-    folder=$dir/$(basename "$sample")
-    cp -r "$sample" "$folder"
-    redraw "$folder"
-    folders+=("$folder")
+for sample in tso-valid decide-invalid register-invalid lists-invalid lamport-invalid bank-invalid; do
+    cp -r "$histories/$sample" "$dir/$sample"
+    redraw "$dir/$sample"
+    folders+=("$dir/$sample")
 done
 
 # Every class the judge knows, one after the other and some at once; clocks as the nemesis words it.
