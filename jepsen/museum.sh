@@ -26,10 +26,11 @@ answer-before-save      decide       calm              15  2 quick --loopback
 only-tried-cancelled    tcc          kill              20  3 full
 query-error-sends       message      kill              20  3 full
 reply-not-kept          idempotency  kill              20  3 full
+snapshot-without-keys   idempotency  kill              30  4 full
 read-at-follower        register     calm              15  2 quick --loopback
 tso-bound-not-kept      tso          kill,clock        40  4 full
 freeze-let-go-early     append       calm              30  3 full
-reply-before-sync       decide       power             40  3 full
+reply-before-sync       decide       power:all-running 40  3 full
 TABLE
 }
 
