@@ -138,10 +138,10 @@ static void decide_perform(struct run *r, uint32_t worker, const struct sut_node
 
 /* ---- how it is judged ---- */
 
-/* What the history says of branches: calls {xid: {branch: {op: what}}}, joined and refused {xid: [branch]}.
- */
+/* What the history says of branches: calls {xid: {branch: {op: what}}}, joined and refused {xid: [branch]},
+ * the token of each decision {xid: token}. */
 struct branches {
-    json_t *calls, *joined, *refused;
+    json_t *calls, *joined, *refused, *tokens;
 };
 
 static json_t *child(json_t *of, const char *name, json_t *(*make)(void))
@@ -156,17 +156,24 @@ static void gather(struct branches *b, const struct txs *t, const struct history
 {
     size_t i;
     json_t *record;
-    *b = (struct branches){json_object(), json_object(), json_object()};
+    *b = (struct branches){json_object(), json_object(), json_object(), json_object()};
     json_array_foreach(json_object_get(t->effects, "records"), i, record)
     {
         const char *xid = json_string_value(json_array_get(record, 0)),
                    *name = json_string_value(json_array_get(record, 1)),
                    *op = json_string_value(json_array_get(record, 2));
-        if (txs_find(t, xid) == NULL || name == NULL || op == NULL)
+        if (txs_find(t, xid) == NULL || name == NULL || op == NULL) {
             verdict_invalid(v, "a call for %s, which nobody began", xid != NULL ? xid : "nothing");
-        else
-            json_object_set(child(child(b->calls, xid, json_object), name, json_object), op,
-                            json_array_get(record, 4));
+            continue;
+        }
+        json_object_set(child(child(b->calls, xid, json_object), name, json_object), op,
+                        json_array_get(record, 4));
+        const json_t *token = json_array_get(record, 3), *before = json_object_get(b->tokens, xid);
+        if (strcmp(op, "try") == 0)
+            continue;
+        if (before != NULL && !json_equal(before, token))
+            verdict_invalid(v, "%s: the calls of one decision carry two tokens", xid);
+        json_object_set(b->tokens, xid, (json_t *)(uintptr_t)token);
     }
     for (i = 0; i < h->n; i++) {
         const struct op *o = &h->ops[i];
@@ -239,6 +246,7 @@ static void decide_check(struct run *r, const struct history *h, struct verdict 
     json_decref(b.calls);
     json_decref(b.joined);
     json_decref(b.refused);
+    json_decref(b.tokens);
     txs_close(&t);
     verdict_close(v);
 }

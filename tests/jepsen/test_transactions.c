@@ -39,6 +39,9 @@ static const struct workload_row rows[] = {
     {&workload_decide, INVALID, "another cancelled",
      BEGIN("begin", "2") DECIDE("commit", "COMMITTING")
          END("COMMITTED", R("b0", "confirm", "done") "," R("b1", "cancel", "done"))},
+    {&workload_decide, INVALID, "two tokens",
+     BEGIN("begin", "2") DECIDE("commit", "COMMITTING")
+         END("COMMITTED", R("b0", "confirm", "done") ",[\"t\",\"b1\",\"confirm\",6,\"done\"]")},
     {&workload_decide, INVALID, "b1 was not confirmed",
      BEGIN("begin", "2") DECIDE("commit", "COMMITTING") END("COMMITTED", R("b0", "confirm", "done"))},
     {&workload_decide, INVALID, "b0 was not cancelled",
