@@ -202,6 +202,7 @@ struct nemesis_view {
     struct schedule schedule;
     struct schedule_context context;
     uint64_t watched_ms, compared_ms;
+    bool no_room; /* it was said */
 };
 
 /* Nobody ends by itself, unless a fault gives it a reason. */
@@ -257,8 +258,11 @@ static void look(struct run *r, struct nemesis_view *v, uint64_t now_ms)
         watch_leader(r);
     }
     if (now_ms - v->compared_ms >= 1000) {
+        char why[400];
         v->compared_ms = now_ms;
         watch_replicas(r);
+        if (!v->no_room && (v->no_room = !watch_room(r->dir, why, sizeof why)))
+            run_violation(r, "harness error: %s", why);
     }
     heartbeat(r);
 }
@@ -325,6 +329,8 @@ static bool make_dirs(struct run *r, char *why, size_t why_size)
     localtime_r(&now, &tm);
     strftime(stamp, sizeof stamp, "%Y%m%d-%H%M%S", &tm);
     mkdir(r->o.out, 0755);
+    if (!watch_room(r->o.out, why, why_size))
+        return false;
     snprintf(r->dir, sizeof r->dir, "%s/%s-%s-%u", r->o.out, r->o.workload->name, stamp, (unsigned)getpid());
     if (mkdir(r->dir, 0755) != 0) {
         snprintf(why, why_size, "%s: %s", r->dir, strerror(errno));
@@ -372,6 +378,13 @@ static bool calibrate(struct run *r, char *why, size_t why_size)
     }
     snprintf(why, why_size, "interrupted");
     return !interrupted;
+}
+
+/* Data of nodes that kept their promises is of no use, and large. */
+static void forget_data(const struct run *r)
+{
+    for (uint32_t i = 0; i < r->o.nodes; i++)
+        sut_command(-1, "rm -rf %s/node-%u", r->dir, i + 1);
 }
 
 static void judge(struct run *r, bool recovered, struct verdict *v)
@@ -439,6 +452,8 @@ int run_all(struct run *r, const struct options *o)
     closing = NULL;
     fclose(r->file);
     report_write(r, &v);
+    if (v.valid == VALID)
+        forget_data(r);
     if (o->workload->close != NULL)
         o->workload->close(r, r->state);
     printf("%s: %s  %s\n  %" PRIu64 " ok, %" PRIu64 " refused, %" PRIu64

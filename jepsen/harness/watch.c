@@ -6,11 +6,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #include "crash.h"
 #include "http.h"
 
 #define SEEN         65536 /* indices remembered; an older one at the same place is forgotten */
+#define ROOM_BYTES   (UINT64_C(1) << 30)
 #define CATCH_UP_MS  30000
 #define ONE_INDEX_MS 5000 /* in which everybody is at one index, unless the cluster never rests */
 
@@ -109,6 +111,20 @@ static void end_replicas(struct run *r)
              "replicas were compared %" PRIu64 " times; the last applied index is %" PRIu64,
              r->watch != NULL ? r->watch->compared : 0, most);
     run_nemesis_op(r, "replicas", text);
+}
+
+/* ---- room ---- */
+
+bool watch_room(const char *dir, char *why, size_t why_size)
+{
+    struct statvfs v;
+    if (statvfs(dir, &v) != 0 || (uint64_t)v.f_bavail * v.f_frsize >= ROOM_BYTES)
+        return true;
+    snprintf(why, why_size,
+             "less than a gigabyte is free below %s: the nodes would meet a full disk that is no fault of "
+             "this run",
+             dir);
+    return false;
 }
 
 /* ---- logs ---- */

@@ -11,6 +11,9 @@ void watch_deaths(struct run *r, bool may_die, const char *under);
 /* Ask every running node for its applied index and the digest there: at one index all digests are one, in the
  * whole run.  Source: C19 of the list of invariants. */
 void watch_replicas(struct run *r);
+/* The judge's own disk has room: without it nodes fail for no fault of theirs.  False: less than a gigabyte
+ * is free below `dir`, said in `why`. */
+bool watch_room(const char *dir, char *why, size_t why_size);
 /* After the last operation: everybody has caught up, replicas are equal, nodes end well when asked to, and no
  * log tells of a crash. */
 void watch_end(struct run *r);
