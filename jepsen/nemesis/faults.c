@@ -33,6 +33,8 @@ uint32_t nemesis_target(struct run *r)
     bool leads = nemesis_chance(r, 2) == 0;
     uint32_t anybody = (uint32_t)nemesis_chance(r, r->sut.n);
     int leader = leads ? sut_leader(&r->sut) : -1;
+    for (uint32_t k = 0; k < r->sut.n && r->sut.nodes[anybody].pid == 0; k++)
+        anybody = (anybody + 1) % r->sut.n; /* another fault has struck that one down */
     return leader >= 0 ? (uint32_t)leader : anybody;
 }
 

@@ -3,8 +3,9 @@
 
 #include "dice.h"
 
-#define CALM_MS    3000 /* a beginning to compare with */
-#define REFUSED_MS 200
+#define CALM_MS      3000 /* a beginning to compare with */
+#define REFUSED_MS   200
+#define REFUSALS_MAX 4
 
 struct schedule schedule_start(uint64_t seed)
 {
@@ -77,6 +78,7 @@ struct schedule_step schedule_next(struct schedule s, const struct schedule_cont
 
 struct schedule schedule_took(struct schedule s, uint32_t fault, uint64_t took_ms)
 {
+    s.refusals[fault] = 0;
     s.end_ms[fault] += took_ms;
     s.next_ms += took_ms;
     return s;
@@ -85,6 +87,10 @@ struct schedule schedule_took(struct schedule s, uint32_t fault, uint64_t took_m
 struct schedule schedule_refused(struct schedule s, uint32_t fault, uint64_t now_ms)
 {
     s.active &= ~(1u << fault);
+    if (++s.refusals[fault] < REFUSALS_MAX)
+        s.left |= 1u << fault;
+    else
+        s.refusals[fault] = 0;
     s.next_ms = now_ms + REFUSED_MS;
     return s;
 }

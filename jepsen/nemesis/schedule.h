@@ -26,6 +26,7 @@ struct schedule {
     uint64_t dice;
     uint32_t left, active; /* a bit per class: not used in this round; in force */
     uint32_t shapes_left[SCHEDULE_CLASSES];
+    uint32_t refusals[SCHEDULE_CLASSES]; /* in a row */
     uint64_t next_ms, end_ms[SCHEDULE_CLASSES];
 };
 
@@ -42,7 +43,8 @@ struct schedule schedule_start(uint64_t seed);
 struct schedule_step schedule_next(struct schedule s, const struct schedule_context *c, uint64_t now_ms);
 /* The BEGIN before took so long: what follows is that much later. */
 struct schedule schedule_took(struct schedule s, uint32_t fault, uint64_t took_ms);
-/* The BEGIN before could not be done: nothing is in force, the next may come soon. */
+/* The BEGIN before could not be done: nothing is in force.  It is tried again in its round, in another shape,
+ * a few times. */
 struct schedule schedule_refused(struct schedule s, uint32_t fault, uint64_t now_ms);
 
 #endif

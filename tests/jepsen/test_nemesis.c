@@ -127,6 +127,30 @@ static void what_was_refused_is_not_in_force(void **state)
     assert_int_equal(schedule_next(s, &c, 3300).what, SCHEDULE_BEGIN);
 }
 
+static void what_is_refused_is_tried_again_but_not_for_ever(void **state)
+{
+    (void)state;
+    struct schedule_context c = {
+        .classes = 3, .shapes = {5, 1, 1}, .at_once = 1, .mean_ms = 1000, .until_ms = 600000};
+    struct schedule s = schedule_start(3);
+    uint32_t begun[3] = {0}, shapes = 0;
+    for (uint64_t now_ms = 0; now_ms < c.until_ms; now_ms += STEP_MS) {
+        struct schedule_step step;
+        while (step = schedule_next(s, &c, now_ms), step.what != SCHEDULE_WAIT) {
+            s = step.then;
+            if (step.what == SCHEDULE_END)
+                continue;
+            begun[step.fault]++;
+            shapes |= step.fault == 0 ? 1u << step.shape : 0;
+            s = step.fault == 0 ? schedule_refused(s, 0, now_ms) : schedule_took(s, step.fault, 0);
+        }
+        s = step.then;
+    }
+    assert_int_equal(shapes, 31);
+    assert_true(begun[1] > 100 && begun[2] > 100); /* the others are not held up */
+    assert_in_range(begun[0], 3 * begun[1], 4 * begun[1] + 4);
+}
+
 static void what_took_long_to_begin_ends_later(void **state)
 {
     (void)state;
@@ -334,6 +358,7 @@ int main(void)
         cmocka_unit_test(several_are_together_unless_they_keep_apart),
         cmocka_unit_test(a_seed_fixes_the_schedule),
         cmocka_unit_test(what_was_refused_is_not_in_force),
+        cmocka_unit_test(what_is_refused_is_tried_again_but_not_for_ever),
         cmocka_unit_test(what_took_long_to_begin_ends_later),
         cmocka_unit_test(without_faults_nothing_happens),
         cmocka_unit_test(a_lot_holds_every_node_once),
