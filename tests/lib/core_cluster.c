@@ -79,17 +79,22 @@ struct node *node_of(const struct cluster *c, uint32_t id)
     return (struct node *)(uintptr_t)&c->nodes[id];
 }
 
-uint64_t local_ms(const struct node *n)
+uint64_t local_us(const struct node *n)
 {
     uint64_t passed = n->cluster->now_us - n->local_at_us;
-    int64_t more = n->rate_ppm == 0 ? 0 : (int64_t)(passed / 1000) * n->rate_ppm / 1000;
-    return (uint64_t)((int64_t)(n->local_us + passed) + more) / 1000;
+    int64_t more = n->rate_ppm == 0 ? 0 : (int64_t)passed * n->rate_ppm / 1000000;
+    return (uint64_t)((int64_t)(n->local_us + passed) + more);
+}
+
+uint64_t local_ms(const struct node *n)
+{
+    return local_us(n) / 1000;
 }
 
 void cluster_rate(struct cluster *c, uint32_t id, int32_t ppm)
 {
     struct node *n = node_of(c, id);
-    n->local_us = local_ms(n) * 1000;
+    n->local_us = local_us(n);
     n->local_at_us = c->now_us;
     n->rate_ppm = ppm;
 }

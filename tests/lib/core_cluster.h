@@ -88,6 +88,7 @@ void cluster_stop(struct cluster *c, uint32_t id);
 bool cluster_up(const struct cluster *c, uint32_t id);
 /* Stop and continue the process: its timers are late then, and what was sent to it waits for it. */
 void cluster_pause(struct cluster *c, uint32_t id, bool paused);
+bool cluster_paused(const struct cluster *c, uint32_t id);
 /* Its monotonic clock runs so many millionths faster than time. */
 void cluster_rate(struct cluster *c, uint32_t id, int32_t ppm);
 /* Applies at the next start of the node. */

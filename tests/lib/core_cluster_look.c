@@ -8,6 +8,11 @@ bool cluster_up(const struct cluster *c, uint32_t id)
     return node_of(c, id)->core != NULL;
 }
 
+bool cluster_paused(const struct cluster *c, uint32_t id)
+{
+    return node_of(c, id)->paused;
+}
+
 struct core *cluster_core(struct cluster *c, uint32_t id)
 {
     return node_of(c, id)->core;

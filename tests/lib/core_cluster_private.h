@@ -182,6 +182,7 @@ struct node *node_of(const struct cluster *c, uint32_t id);
 struct snapshot_manifest manifest_copy(const struct snapshot_manifest *m);
 void manifest_free(struct snapshot_manifest *m);
 /* What the node's monotonic clock says. */
+uint64_t local_us(const struct node *n);
 uint64_t local_ms(const struct node *n);
 /* Does the next effect of this node happen?  Asked once before each of them. */
 bool lives(struct node *n);

@@ -174,13 +174,14 @@ static bool holds(const struct disk *d, uint64_t index, uint64_t term)
     return (e != NULL && e->term == term) || (d->has_snapshot && d->snapshot.index >= index);
 }
 
+/* Who has lost his disk for ever does not vote any more, and may have held it when he said so. */
 static bool majority_holds(struct cluster *c, uint32_t voters, uint64_t index, uint64_t term)
 {
     uint32_t n = 0, holders = 0;
     for (uint32_t id = 1; id <= c->o.nodes; id++) {
         if ((voters & 1U << id) != 0) {
             n++;
-            holders += holds(&c->nodes[id].disk, index, term);
+            holders += c->nodes[id].disk.blank || holds(&c->nodes[id].disk, index, term);
         }
     }
     return 2 * holders > n;
@@ -203,7 +204,7 @@ static void check_commit(struct cluster *c, struct node *n, const struct raftlog
     c->proven = s->commit_index;
 }
 
-/* The newest committed entry stands for those before it.  Who has lost his disk for ever does not vote. */
+/* The newest committed entry stands for those before it. */
 void cluster_check_durable(struct cluster *c)
 {
     uint32_t leader = cluster_leader(c), voters = 0, n = 0, without = 0;
@@ -339,13 +340,12 @@ static void take_snapshot(struct cluster *c, struct node *n)
 /* The node's timer, on the clock of everybody. */
 static void rearm(struct cluster *c, struct node *n)
 {
-    uint64_t deadline = core_deadline_ms(n->core), now = local_ms(n);
-    uint64_t wait_ms = deadline > now + 3600000 ? 3600000 : deadline > now ? deadline - now : 0;
-    uint64_t wait_us = wait_ms * 1000;
+    uint64_t deadline = core_deadline_ms(n->core), now = local_us(n);
+    uint64_t wait_us = deadline > now / 1000 + 3600000 ? 3600000000u
+                       : deadline * 1000 > now         ? deadline * 1000 - now
+                                                       : 0;
     if (n->rate_ppm != 0) {
-        wait_us = (uint64_t)((int64_t)wait_us - (int64_t)wait_us / 1000 * n->rate_ppm / 1000);
-    } else if (deadline <= c->now_us / 1000 + 3600000 && deadline > now) {
-        wait_us = deadline * 1000 - c->now_us;
+        wait_us = wait_us * 1000000 / (uint64_t)(1000000 + n->rate_ppm) + 1;
     }
     uint64_t at = c->now_us + (wait_us == 0 ? 100 : wait_us);
     if (n->tick_at_us <= c->now_us || at < n->tick_at_us) {

@@ -10,8 +10,6 @@
 #include "clients.h"
 
 #define SLOTS 4096u
-/* Two clocks a second apart either way, and what a stamp may be ahead: world.c, sim_node.c. */
-#define CLOCK_ERROR_US 2600000u
 
 struct asked_world {
     struct asked *slots[SLOTS];
@@ -142,7 +140,7 @@ void asked_undone(struct world *w, struct assent_bytes xid, int told)
     if (anywhere_above(a, has_cause))
         return;
     for (const struct asked *at = a; at != NULL; at = at->parent) {
-        uint64_t error_us = w->knobs.clocks ? CLOCK_ERROR_US : 1000;
+        uint64_t error_us = 1000 + (uint64_t)(w->lead_us + w->lag_us); /* of the clocks */
         if (at->timeout_ms > 0 && now_us + error_us >= at->sent_us + at->timeout_ms * 1000)
             return;
     }

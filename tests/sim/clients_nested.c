@@ -16,6 +16,7 @@ struct nest {
     struct asked *outer;
     uint32_t inner, inners; /* begun so far, of so many */
     bool commit;            /* the outer one */
+    struct asked *begun;    /* the newest inner one that was not refused */
 };
 
 static void next(struct client *c);
@@ -64,9 +65,8 @@ static void inner_begin(struct client *c)
     bool saga = client_random(c, 3) == 0;
     char xid[XID_BYTES];
     struct asked *around = v->outer;
-    if (v->outer->child != NULL && v->outer->child->mode == ASKED_TCC && !v->outer->child->commit &&
-        client_random(c, 3) == 0)
-        around = v->outer->child;
+    if (v->begun != NULL && v->begun->mode == ASKED_TCC && !v->begun->commit && client_random(c, 3) == 0)
+        around = v->begun;
     int n = snprintf(xid, sizeof xid, "%.40s.%u", v->outer->xid, v->inner++);
     struct assent_bytes name = {(const uint8_t *)xid, (size_t)n};
     become(c, asked_new(c->world, name, asked_xid(around), saga ? ASKED_SAGA : ASKED_TCC,
@@ -139,6 +139,7 @@ static void inner_begun(struct client *c, const struct result *r)
         next(c);
         return;
     }
+    v->begun = c->asked;
     transaction_told(c, r);
     client_later(c, client_delay_us(c), c->asked->mode == ASKED_SAGA ? next : try_branch);
 }

@@ -143,7 +143,8 @@ static void tso_answered(struct client *c, const struct result *r)
     struct timestamps *t = timestamps_of(c->world);
     const struct range *asked = c->script;
     uint64_t first = client_number(r, "first"), last = first + asked->count - 1;
-    uint64_t now_ms = wall_ms(&c->world->nodes[1]), lead_ms = 6000 + 1000 * c->world->leaders;
+    uint64_t now_ms = (uint64_t)(sim_true_us(c->world) / 1000);
+    uint64_t lead_ms = 6000 + 1000 * c->world->leaders + c->world->jumped_us / 1000;
     if (first <= asked->first)
         cluster_fail(c->world->cluster, "timestamp %" PRIu64 " was answered behind %" PRIu64, first,
                      asked->first);

@@ -38,6 +38,7 @@ const uint32_t knob_classes_n = sizeof knob_classes / sizeof knob_classes[0];
 const struct knob_size knob_sizes[] = {
     {"nodes", offsetof(struct knobs, nodes), 3},
     {"voters", offsetof(struct knobs, voters), KNOB_FIXED}, /* goes with the nodes */
+    {"spares", offsetof(struct knobs, spares), 0},
     {"clients", offsetof(struct knobs, clients), 1},
     {"participants", offsetof(struct knobs, participants), 1},
     {"chaos_ms", offsetof(struct knobs, chaos_ms), 100},
@@ -61,14 +62,27 @@ void knobs_draw(struct knobs *k, uint64_t seed)
     k->participants = 1 + DRAW(3);
     k->think_us_max = 20000 + DRAW(10) * 100000;
     k->crashes = HALF;
-    k->partitions = HALF;
-    k->freezes = HALF;
+    k->inner_crashes = HALF;
+    k->power_cuts = HALF;
+    k->install_crashes = HALF;
+    k->pauses = HALF;
     k->clocks = HALF;
+    k->wipes = HALF && k->members;
+    k->spares = k->wipes ? 2 : 0;
     k->snapshots = HALF;
+    k->freezes = HALF;
+    k->slow_disks = HALF;
+    k->sync_errors = HALF;
+    k->partitions = HALF;
+    k->swizzles = HALF;
+    k->clogs = HALF;
+    k->captive = HALF;
+    k->core_only = DRAW(4) == 0 && !k->members;
     k->outages = HALF;
     k->drop = HALF ? 10 + DRAW(150) : 0;
     k->duplicate = HALF ? DRAW(100) : 0;
     k->stale = HALF ? DRAW(60) : 0;
+    k->corrupt = HALF ? 1 + DRAW(5) : 0;
     k->reply_lost = HALF ? DRAW(200) : 0;
     k->late = HALF ? DRAW(100) : 0;
     k->refuse = HALF ? DRAW(200) : 0;

@@ -64,7 +64,7 @@ static const struct exhibit {
     {PLANTED_LAMPORT_DEAF, 60, 0, NULL},
     {PLANTED_TSO_AT_WALL_CLOCK, 300, 0, NULL},
     {PLANTED_NONE, 100, 1u << 5, "guard-G5-off"},
-    {PLANTED_NONE, 100, 1u << 7, "guard-G7-off"},
+    {PLANTED_NONE, 1500, 1u << 7, "guard-G7-off"},
     {PLANTED_NONE, 600, 1u << 9, "guard-G9-off"},
 };
 

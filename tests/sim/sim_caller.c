@@ -166,7 +166,7 @@ static void on_request(void *data, uint64_t answers)
         f->status = status;
         f->body = body;
         f->letters++;
-        cluster_at(w->cluster, delay_us(w), on_answer, f, 0);
+        cluster_at_node(w->cluster, f->caller->node->id, delay_us(w), on_answer, f, 0);
     }
     release(f);
 }
@@ -205,7 +205,7 @@ int caller_start(struct caller *c, struct caller_call *call, const struct caller
         there += (uint64_t)request->timeout_ms * 1000;
     f->letters = 2;
     cluster_at(w->cluster, there, on_request, f, 1);
-    cluster_at(w->cluster, (uint64_t)request->timeout_ms * 1000, on_give_up, f, 0);
+    cluster_at_node(w->cluster, c->node->id, (uint64_t)request->timeout_ms * 1000, on_give_up, f, 0);
     if (f->chaos &&
         world_chance(w, STREAM_PARTICIPANT, k->twice)) { /* the network repeats it, perhaps much later */
         f->letters++;

@@ -7,6 +7,7 @@
 
 #include "assent/error.h"
 #include "batch.h"
+#include "faults.h"
 #include "mark.h"
 #include "sim_store.h"
 #include "world.h"
@@ -15,10 +16,53 @@
 #define MAX_SKEW_US  INT64_C(500000)           /* a stamp further ahead of the node's clock is refused */
 #define TICK_LATE_US 1000
 
+static int64_t now_us(const struct sim_node *n)
+{
+    return (int64_t)cluster_now_us(n->world->cluster);
+}
+
 int64_t sim_wall_us(const struct sim_node *n)
 {
-    int64_t now = (int64_t)cluster_now_us(n->world->cluster);
-    return EPOCH_US + now + n->clock_offset_us + now / 1000 * n->drift_ppm / 1000;
+    int64_t passed = n->clock_stands ? 0 : now_us(n) - n->clock_at_us;
+    return n->clock_us + passed + passed / 1000 * n->drift_ppm / 1000;
+}
+
+int64_t sim_true_us(const struct world *w)
+{
+    return EPOCH_US + (int64_t)cluster_now_us(w->cluster);
+}
+
+/* From now on it goes another way.  What it gained on the right time since the last bend is noted. */
+static void clock_bend(struct sim_node *n, int64_t shows_us)
+{
+    int64_t gained_us = shows_us - n->clock_us - (now_us(n) - n->clock_at_us);
+    n->world->jumped_us += gained_us > 0 ? (uint64_t)gained_us : 0;
+    n->clock_us = shows_us;
+    n->clock_at_us = now_us(n);
+}
+
+void sim_clock_step(struct sim_node *n, int64_t us)
+{
+    clock_bend(n, sim_true_us(n->world) + us);
+}
+
+void sim_clock_drift(struct sim_node *n, int64_t ppm)
+{
+    clock_bend(n, sim_wall_us(n));
+    n->drift_ppm = ppm;
+}
+
+void sim_clock_stands(struct sim_node *n, bool stands)
+{
+    clock_bend(n, sim_wall_us(n));
+    n->clock_stands = stands;
+}
+
+void sim_clock_right(struct sim_node *n)
+{
+    clock_bend(n, sim_true_us(n->world));
+    n->drift_ppm = 0;
+    n->clock_stands = false;
 }
 
 /* ---- proposals ---- */
@@ -64,7 +108,10 @@ static void on_flush(void *data, uint64_t boot)
         return;
     struct entry *e = entry_new(ENTRY_COMMAND, batch_size(count, bytes));
     assert(e != NULL);
-    batch_encode(e, sim_wall_us(n), commands, count);
+    int64_t stamp_us = sim_wall_us(n), lead_us = stamp_us - EPOCH_US - now_us(n);
+    n->world->lead_us = lead_us > n->world->lead_us ? lead_us : n->world->lead_us;
+    n->world->lag_us = -lead_us > n->world->lag_us ? -lead_us : n->world->lag_us;
+    batch_encode(e, stamp_us, commands, count);
     struct proposal *batch = n->gathered, **at = &n->gathered;
     for (uint32_t i = 0; i < count; i++)
         at = &(*at)->next;
@@ -73,6 +120,8 @@ static void on_flush(void *data, uint64_t boot)
     if (n->gathered == NULL)
         n->gathered_last = &n->gathered;
     int rv = cluster_submit_entry(n->world->cluster, n->id, e, &index);
+    if (boot != n->boot) /* it died over it */
+        rv = ASSENT_UNKNOWN_OUTCOME;
     for (uint32_t slot = 0; batch != NULL; slot++) {
         struct proposal *p = batch;
         batch = p->next;
@@ -89,7 +138,7 @@ static void on_flush(void *data, uint64_t boot)
     }
     if (n->gathered != NULL && !n->flush_due) {
         n->flush_due = true;
-        cluster_at(n->world->cluster, 0, on_flush, n, n->boot);
+        cluster_at_node(n->world->cluster, n->id, 0, on_flush, n, n->boot);
     }
 }
 
@@ -106,7 +155,7 @@ int sim_propose(struct sim_node *n, struct assent_bytes command, propose_cb cb, 
     n->gathered_last = &p->next;
     if (!n->flush_due) {
         n->flush_due = true;
-        cluster_at(n->world->cluster, 0, on_flush, n, n->boot);
+        cluster_at_node(n->world->cluster, n->id, 0, on_flush, n, n->boot);
     }
     return ASSENT_OK;
 }
@@ -152,7 +201,7 @@ static void arm_tick(struct sim_node *n)
     n->tick_due_us = due_us;
     if (wait_us < TICK_LATE_US) /* due: what was refused just now is not asked for again at once */
         wait_us = TICK_LATE_US;
-    cluster_at(n->world->cluster, (uint64_t)wait_us, on_tick, n, ++n->tick_number);
+    cluster_at_node(n->world->cluster, n->id, (uint64_t)wait_us, on_tick, n, ++n->tick_number);
 }
 
 /* ---- what the executor calls ---- */
@@ -226,6 +275,8 @@ static void app_open(void *data, uint32_t id, uint64_t applied, bool kept)
     if (sm_applied_index(n->sm) != applied)
         cluster_fail(w->cluster, "node %u opened its state at %llu, the log goes on behind %llu", id,
                      (unsigned long long)sm_applied_index(n->sm), (unsigned long long)applied);
+    if (applied > 0)
+        oracle_applied(w, id, applied, sm_digest(n->sm));
     sm_on_event(n->sm, on_event, n);
     n->boot++;
     n->role = RAFTLOG_FOLLOWER;
@@ -268,6 +319,7 @@ static void app_close(void *data, uint32_t id, bool clean)
         snprintf(dir, sizeof dir, "state/%u", id);
         sim_store_unlink(dir);
     }
+    faults_died(n);
 }
 
 /* Results of this node's own proposals in the entry. */
@@ -386,7 +438,7 @@ static void app_role(void *data, uint32_t id, enum raftlog_role role, uint64_t t
     n->term = term;
     n->leader = leader;
     n->ready = ready;
-    cluster_at(w->cluster, 0, on_settle, n, n->boot);
+    cluster_at_node(w->cluster, n->id, 0, on_settle, n, n->boot);
 }
 
 static bool app_admit(void *data, uint32_t id, const struct entry *entry)
@@ -408,25 +460,27 @@ struct cluster_app sim_nodes_app(struct world *w)
                                 .fetched = app_fetched,
                                 .restore = app_restore,
                                 .role = app_role,
-                                .admit = app_admit};
+                                .admit = app_admit,
+                                .installing = faults_installing};
 }
 
 void sim_nodes_init(struct world *w)
 {
-    for (uint32_t id = 1; id <= w->knobs.nodes; id++) {
+    for (uint32_t id = 1; id <= w->knobs.nodes + w->knobs.spares; id++) {
         struct sim_node *n = &w->nodes[id];
         *n = (struct sim_node){.world = w, .id = id, .role = RAFTLOG_STOPPED};
         n->waiting_last = &n->waiting;
         n->gathered_last = &n->gathered;
+        n->clock_us = EPOCH_US;
         sim_uv_init(&n->loop, n);
     }
 }
 
 void sim_nodes_close(struct world *w)
 {
-    for (uint32_t id = 1; id <= w->knobs.nodes; id++)
-        cluster_stop(w->cluster, id);
     w->over = true;
+    for (uint32_t id = 1; id <= w->servers; id++)
+        cluster_stop(w->cluster, id);
     cluster_run(w->cluster, 30000); /* what is on its way arrives, and frees itself */
     sim_store_reset();
 }

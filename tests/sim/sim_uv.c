@@ -93,7 +93,7 @@ int uv_timer_start(uv_timer_t *timer, uv_timer_cb cb, uint64_t timeout, uint64_t
     timer->start_id = ++starts;
     timer->timeout = now_us(timer->loop) + timeout * 1000;
     enlist(n, timer);
-    cluster_at(n->world->cluster, timeout * 1000, on_due, n, timer->start_id);
+    cluster_at_node(n->world->cluster, n->id, timeout * 1000, on_due, n, timer->start_id);
     return 0;
 }
 

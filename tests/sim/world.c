@@ -7,6 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "faults.h"
+
+#define OPERATE_US 100000 /* between two looks of an operator */
+
 static uint64_t mix(uint64_t x)
 {
     x += UINT64_C(0x9e3779b97f4a7c15);
@@ -56,116 +60,39 @@ static void say(void *data, uint64_t at_us, const char *text)
     w->say(w->say_data, at_us, text);
 }
 
-/* ---- faults ---- */
-
-static uint32_t some_node(struct world *w)
-{
-    return 1 + (uint32_t)world_random(w, STREAM_FAULT, w->knobs.nodes);
-}
-
-static void fault_crash(struct world *w)
-{
-    uint32_t node = some_node(w);
-    if (!cluster_up(w->cluster, node))
-        cluster_start(w->cluster, node);
-    else if (world_random(w, STREAM_FAULT, 4) == 0)
-        cluster_stop(w->cluster, node);
-    else if (world_random(w, STREAM_FAULT, 10) == 0)
-        for (uint32_t i = 1; i <= w->knobs.nodes; i++) /* the power of all */
-            cluster_crash(w->cluster, i);
-    else
-        cluster_crash(w->cluster, node);
-}
-
-static void fault_partition(struct world *w)
-{
-    switch (world_random(w, STREAM_FAULT, 4)) {
-    case 0:
-        cluster_isolate(w->cluster, some_node(w), true);
-        break;
-    case 1:
-        cluster_cut(w->cluster, some_node(w), some_node(w), true);
-        break;
-    default:
-        cluster_heal(w->cluster);
-    }
-}
-
-static void fault_freeze(struct world *w)
-{
-    cluster_freeze_disk(w->cluster, some_node(w), world_random(w, STREAM_FAULT, 2) == 0);
-}
-
-static void fault_clock(struct world *w)
-{
-    struct sim_node *n = &w->nodes[some_node(w)];
-    n->clock_offset_us = (int64_t)world_random(w, STREAM_FAULT, 2000000) - 1000000;
-    n->drift_ppm = (int64_t)world_random(w, STREAM_FAULT, 1000) - 500;
-}
-
-static void fault_member(struct world *w)
-{
-    static const enum raftlog_change changes[] = {RAFTLOG_ADD,    RAFTLOG_PROMOTE, RAFTLOG_PROMOTE,
-                                                  RAFTLOG_DEMOTE, RAFTLOG_REMOVE,  RAFTLOG_TRANSFER};
-    uint32_t leader = cluster_leader(w->cluster);
-    if (leader != 0)
-        (void)cluster_member(w->cluster, leader, changes[world_random(w, STREAM_FAULT, 6)], some_node(w));
-}
-
-static void fault_outage(struct world *w)
-{
-    uint32_t which = (uint32_t)world_random(w, STREAM_FAULT, w->knobs.participants);
-    participants_outage(w, which, !participants_away(w, which));
-}
-
-static void random_fault(struct world *w)
-{
-    const struct knobs *k = &w->knobs;
-    const struct {
-        bool on;
-        void (*apply)(struct world *w);
-        const char *what;
-    } faults[] = {
-        {k->crashes, fault_crash, "crash"},   {k->partitions, fault_partition, "partition"},
-        {k->freezes, fault_freeze, "freeze"}, {k->clocks, fault_clock, "clock"},
-        {k->members, fault_member, "member"}, {k->outages, fault_outage, "outage"},
-    };
-    uint32_t i = (uint32_t)world_random(w, STREAM_FAULT, sizeof faults / sizeof faults[0]);
-    if (faults[i].on && world_fault(w, faults[i].what))
-        faults[i].apply(w);
-}
-
-static void heal(struct world *w)
-{
-    w->chaos = false;
-    cluster_chaos(w->cluster, false);
-    cluster_heal(w->cluster);
-    for (uint32_t i = 0; i < WORLD_PARTICIPANTS_MAX; i++)
-        participants_outage(w, i, false);
-    for (uint32_t i = 1; i <= w->knobs.nodes; i++) {
-        w->nodes[i].clock_offset_us = 0;
-        w->nodes[i].drift_ppm = 0;
-        cluster_freeze_disk(w->cluster, i, false);
-        if (!cluster_up(w->cluster, i))
-            cluster_start(w->cluster, i);
-    }
-}
-
 /* ---- a run ---- */
 
 static bool done(struct cluster *c, void *arg)
 {
     struct world *w = arg;
-    uint32_t leader = cluster_leader(c);
-    return clients_finished(w) && oracle_unfinished(w) == 0 && leader != 0 &&
-           cluster_applied_everywhere(c) >= cluster_status(c, leader).last_index;
+    (void)c;
+    return clients_finished(w) && oracle_unfinished(w) == 0 && faults_healed(w);
+}
+
+/* The cluster's own oracle judges it. */
+static void read_here(void *data, uint64_t node)
+{
+    struct world *w = data;
+    if (w->chaos)
+        (void)cluster_read(w->cluster, (uint32_t)node);
+}
+
+static void on_operate(void *data, uint64_t arg)
+{
+    struct world *w = data;
+    if (w->over)
+        return;
+    faults_operate(w);
+    cluster_at(w->cluster, OPERATE_US, on_operate, w, arg);
 }
 
 static const char *run(struct world *w, struct world_report *report)
 {
     struct cluster *c = w->cluster;
-    cluster_start_all(c);
+    for (uint32_t i = 1; i <= w->servers; i++)
+        cluster_start(c, i);
     clients_start(w);
+    on_operate(w, 0);
     w->chaos = true;
     cluster_chaos(c, true);
     uint64_t until = cluster_now_ms(c) + w->knobs.chaos_ms;
@@ -173,14 +100,16 @@ static const char *run(struct world *w, struct world_report *report)
         /* Each round has numbers of its own: without its fault the others stay what they are. */
         w->streams[STREAM_FAULT] = ++w->round << 12;
         cluster_run(c, w->knobs.wild ? 5 + world_random(w, STREAM_FAULT, 60)
-                                     : 20 + world_random(w, STREAM_FAULT, 400));
-        random_fault(w);
-        for (uint32_t i = 1; i <= w->knobs.nodes; i++) /* deposed leaders too */
-            (void)cluster_read(c, i);                  /* the cluster's own oracle judges it */
+                                     : 20 + world_random(w, STREAM_FAULT, 700));
+        faults_round(w);
+        cluster_check_durable(c);
+        for (uint32_t i = 1; i <= w->servers; i++) /* deposed leaders too, and those that stand still */
+            cluster_at_node(c, i, 0, read_here, w, i);
     }
     if (cluster_failure(c) != NULL)
         return cluster_failure(c);
-    heal(w);
+    w->streams[STREAM_FAULT] = ++w->round << 12;
+    faults_heal(w);
     bool finished = cluster_run_until(c, done, w, w->knobs.heal_ms);
     if (cluster_failure(c) != NULL)
         return cluster_failure(c);
@@ -198,13 +127,14 @@ static const char *run(struct world *w, struct world_report *report)
 
 static void options(struct cluster_options *o, const struct knobs *k)
 {
-    cluster_options_init(o, k->nodes, k->seed);
+    cluster_options_init(o, k->nodes + k->spares, k->seed);
     o->voters = k->voters;
     o->heartbeat_ms = 30;
     o->election_ms = 300;
     o->drop = k->drop;
     o->duplicate = k->duplicate;
     o->stale = k->stale;
+    o->corrupt = k->corrupt;
     o->snapshot_every = k->snapshots ? 20 + (uint32_t)(k->seed % 50) : 0;
     o->trailing = (uint32_t)(k->seed % 5) * 8;
     o->guards_off = k->guards_off;
@@ -234,6 +164,7 @@ const char *world_run_script(const struct knobs *k, struct script *script,
         abort();
     *report = (struct world_report){.stuck = false};
     w->knobs = *k;
+    w->servers = k->nodes;
     w->app = sim_nodes_app(w);
     options(&o, k);
     o.app = &w->app;
@@ -260,7 +191,7 @@ const char *world_run_script(const struct knobs *k, struct script *script,
     report->faults = w->faults;
     report->leaders = w->leaders;
     report->answers = w->answers;
-    for (uint32_t i = 1; i <= k->nodes; i++)
+    for (uint32_t i = 1; i <= w->servers; i++)
         report->calls += w->nodes[i].calls;
     oracle_report(w, report);
     sim_nodes_close(w);

@@ -25,6 +25,7 @@
 struct knobs {
     uint64_t seed;
     uint32_t nodes, voters, clients, participants;
+    uint32_t spares;            /* ids of servers that may take the place of wiped ones */
     uint32_t chaos_ms, heal_ms; /* virtual time with faults, and at most until everything is done */
     uint32_t think_us_max;      /* a client's pause between two operations */
     /* Nodes. */
@@ -102,8 +103,10 @@ struct sim_node {
     enum raftlog_role role;
     uint64_t term, leader;
     bool ready;
-    int64_t clock_offset_us; /* of its wall clock */
-    int64_t drift_ppm;
+    bool gone; /* for ever: wiped, or left behind when the others are healed */
+    /* Its wall clock: what it showed at some time, and how it goes on. */
+    int64_t clock_us, clock_at_us, drift_ppm;
+    bool clock_stands;
     uint64_t applied;
     struct proposal *waiting, **waiting_last;   /* in the log or on the way there, in order */
     struct proposal *gathered, **gathered_last; /* of this turn */
@@ -127,6 +130,10 @@ struct world {
     struct script *script; /* NULL: faults happen as they are drawn */
     uint64_t round;        /* of faults */
     struct sim_node nodes[WORLD_NODES_MAX + 1];
+    uint32_t servers;        /* that exist by now */
+    uint32_t replaced;       /* the wiped one whose place the newest is to take; 0: none */
+    int64_t lead_us, lag_us; /* how far a leader's clock was ahead of time, and behind it, when it stamped */
+    uint64_t jumped_us;      /* how far clocks ran ahead of time in all, steps back not counted */
     struct participant_world *participants;
     struct client_world *clients;
     struct oracle *oracle;
@@ -173,8 +180,15 @@ void sim_nodes_close(struct world *w);
 struct cluster_app sim_nodes_app(struct world *w);
 /* Copies `command`.  ASSENT_OK: `cb` fires exactly once, later; else never. */
 int sim_propose(struct sim_node *n, struct assent_bytes command, propose_cb cb, void *data);
-/* Wall clock of the node, microseconds. */
+/* The time, and what the wall clock of the node shows, microseconds. */
+int64_t sim_true_us(const struct world *w);
 int64_t sim_wall_us(const struct sim_node *n);
+/* It jumps to so much before or behind the right time; runs so many millionths faster; stands still or goes
+ * on from where it stood; is set right. */
+void sim_clock_step(struct sim_node *n, int64_t us);
+void sim_clock_drift(struct sim_node *n, int64_t ppm);
+void sim_clock_stands(struct sim_node *n, bool stands);
+void sim_clock_right(struct sim_node *n);
 
 /* ---- virtual libuv: sim_uv.c */
 
