@@ -86,7 +86,7 @@ static json_t *begin_body(const struct statuses *s, const char *xid, const json_
 {
     json_t *list = json_array();
     for (int i = 0; i < 2; i++) {
-        char confirm[96], cancel[96], name[8];
+        char confirm[96], cancel[96], name[16];
         snprintf(confirm, sizeof confirm, "%s/confirm", stub_base(s->stub));
         snprintf(cancel, sizeof cancel, "%s/cancel", stub_base(s->stub));
         snprintf(name, sizeof name, "b%d", i);
