@@ -26,6 +26,7 @@
 #include "disk_trace.h"
 #include "planted.h"
 #include "sm_harness.h"
+#include "statemachine.h"
 
 #define SEEDS 6
 
@@ -185,6 +186,58 @@ static void a_full_disk_ends_writing_and_loses_nothing(void **state)
     fail_everywhere(&log_judge, ENOSPC, true);
 }
 
+enum { ENDED = 0, BROKEN = 70, WRONG = 3 };
+static char store_dir[256];
+
+static void on_broken(void *data, const char *sentence)
+{
+    const int *out = data;
+    trace_end();
+    bool good = strlen(sentence) > 0 && image_good(&store_judge, trace_count(), TRACE_ALL, 0) &&
+                image_good(&store_judge, trace_count(), TRACE_SYNCED, 0);
+    dprintf(*out, "%s", found);
+    temp_dir_remove(store_dir);
+    _exit(good ? BROKEN : WRONG);
+}
+
+/* The k-th write or sync of the store fails, for every k: the process says so and ends, or had no need of it.
+ */
+static void an_error_under_the_store_ends_the_process_and_corrupts_nothing(void **state)
+{
+    uint32_t broken = 0, calls = 0;
+    (void)state;
+    for (bool more = true; more; calls++) {
+        int ends[2], status = 0;
+        char text[1024] = "";
+        assert_int_equal(pipe(ends), 0);
+        fflush(NULL);
+        pid_t child = fork();
+        if (child == 0) {
+            temp_dir_make(store_dir, sizeof store_dir);
+            trace_quick(true);
+            sm_on_broken(on_broken, &ends[1]);
+            trace_begin(store_dir);
+            trace_fail(calls + 1, EIO, false);
+            store_judge.run(store_dir);
+            trace_end();
+            bool good = image_good(&store_judge, trace_count(), TRACE_SYNCED, 0);
+            dprintf(ends[1], "%s", found);
+            temp_dir_remove(store_dir);
+            _exit(!good ? WRONG : trace_calls() <= calls ? 1 : ENDED);
+        }
+        close(ends[1]);
+        ssize_t got = read(ends[0], text, sizeof text - 1);
+        close(ends[0]);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (got > 0 || !WIFEXITED(status) || WEXITSTATUS(status) == WRONG)
+            fail_msg("call %u failed: %s", calls + 1, got > 0 ? text : "the process died");
+        broken += WEXITSTATUS(status) == BROKEN;
+        more = WEXITSTATUS(status) != 1;
+    }
+    print_message("store: %u calls failed one by one, the process ended %u times\n", calls - 1, broken);
+    assert_true(broken > 50);
+}
+
 /* ---- planted bugs: the same must be found ---- */
 
 /* In a process of its own: what the images or the failures say. */
@@ -263,7 +316,8 @@ static void a_mark_before_its_sync_is_found(void **state)
     planted(PLANTED_MARK_BEFORE_SYNC, &store_judge, BY_CRASH);
 }
 
-int main(void)
+/* A pattern as argument: only the tests whose names fit it. */
+int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_acknowledged_entry_vote_or_snapshot_survives_every_crash),
@@ -271,6 +325,7 @@ int main(void)
         cmocka_unit_test(an_older_state_of_the_log_is_refused_by_name),
         cmocka_unit_test(an_error_of_the_disk_ends_writing_and_loses_nothing),
         cmocka_unit_test(a_full_disk_ends_writing_and_loses_nothing),
+        cmocka_unit_test(an_error_under_the_store_ends_the_process_and_corrupts_nothing),
         cmocka_unit_test(a_reply_before_the_sync_is_found),
         cmocka_unit_test(an_ignored_error_is_found),
         cmocka_unit_test(an_applied_index_of_its_own_is_found),
@@ -279,5 +334,7 @@ int main(void)
     };
     if (getenv("TMPDIR") == NULL && access("/dev/shm", W_OK) == 0)
         setenv("TMPDIR", "/dev/shm", 1); /* what is durable the model says, so memory will do */
+    if (argc > 1)
+        cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
