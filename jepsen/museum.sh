@@ -31,6 +31,7 @@ read-at-follower        register     calm              15  2 quick --loopback
 tso-bound-not-kept      tso          kill,clock        40  4 full
 freeze-let-go-early     append       calm              30  3 full
 reply-before-sync       decide       power:all-running 40  3 full
+replica-of-its-own      saga-order   kill:one          25  3 full
 TABLE
 }
 
