@@ -53,6 +53,9 @@ static void write_links(const struct report *p, FILE *f)
         snprintf(name, sizeof name, "node-%u.log", i);
         if (there(p, name))
             fprintf(f, "<a href=\"%s\">log of node-%u</a>", name, i);
+        snprintf(name, sizeof name, "node-%u", i);
+        if (there(p, name))
+            fprintf(f, "<a href=\"%s/\">its data</a>", name);
     }
     fputs("</p>\n", f);
 }

@@ -187,11 +187,12 @@
     c.fillStyle = colours.card;
     c.fillRect(GUTTER, 0, width - GUTTER - 8, height);
     c.fillStyle = colours.soft;
-    c.fillText("whole run", 4, height / 2);
+    c.fillText("overview", 4, height / 2);
     for (const [a, b, k] of RUN.faults) {
       c.fillStyle = classes[k].colour;
       c.globalAlpha = 0.55;
-      c.fillRect(place(a), 0, Math.max(1, place(b) - place(a)), height);
+      const left = place(Math.max(a, RUN.from)), right = place(Math.min(b, RUN.to));
+      if (right >= left) c.fillRect(left, 0, Math.max(1, right - left), height);
     }
     c.globalAlpha = 1;
     const step = (width - GUTTER - 8) / n;

@@ -43,7 +43,18 @@ END
 redraw "$every"
 folders+=("$every")
 [ "$(wc -w <"$dir/classes")" -ge 11 ] || { echo "the judge names few faults:"; cat "$dir/classes"; exit 1; }
-python3 "$here/check_pages.py" "${folders[@]}"
+
+# A long run: its timeline has two pages.
+mkdir "$dir/long"
+echo '{"workload":"tso","valid":"true","why":"","faultClasses":{}}' >"$dir/long/results.json"
+awk 'BEGIN { for (i = 0; i < 41000; i++) {
+    op = sprintf("\"process\":%d,\"f\":\"grant\",\"node\":\"node-%d\"", i % 5, i % 3 + 1)
+    printf "{\"index\":%d,\"time\":%d,\"type\":\"invoke\",\"value\":1,%s}\n", 2 * i, 2000000 * i, op
+    printf "{\"index\":%d,\"time\":%d,\"type\":\"ok\",\"value\":[%d,1],%s}\n", 2 * i + 1, 2000000 * i + 900000, i + 1, op
+} }' >"$dir/long/history.jsonl"
+redraw "$dir/long"
+[ -f "$dir/long/timeline-2.html" ] || { echo "41,000 operations on one page"; exit 1; }
+python3 "$here/check_pages.py" "${folders[@]}" "$dir/long"
 
 # And the check sees what is broken.
 must_fail() {
