@@ -331,25 +331,29 @@ static int marker(const struct database *d, void *c, const char *xid)
     return stands;
 }
 
-/* The database does not know it: whether it was finished before, or never came, says the marker. */
-static enum database_answer finish_unknown(const struct database *d, void *c, const char *xid, bool commit)
+/* Nothing of it stays, and nothing can come. */
+static enum database_answer bar(const struct database *d, void *c, const char *xid)
 {
-    if (commit)
-        return marker(d, c, xid) == 1 ? DATABASE_DONE : DATABASE_UNKNOWN;
     int e = run(d, c, NULL, "insert into marker values ('%s', 0)", xid);
     bool in_place = e == 0 || (e == DATABASE_EXISTS && marker(d, c, xid) == 0);
     return in_place ? DATABASE_DONE : DATABASE_UNKNOWN;
 }
 
+/* One that the database does not know was finished before, or never came: the marker tells.  The row after a
+ * rollback is also what makes it last: MariaDB does not flush an XA ROLLBACK, and killed at once has it
+ * prepared again. */
 enum database_answer database_finish(struct database *d, const char *xid, bool commit)
 {
     void *c = connect_to(d);
     if (c == NULL)
         return DATABASE_UNKNOWN;
     int e = run_for(d, c, commit ? d->kind->commit : d->kind->rollback, xid);
-    enum database_answer answer = e == 0                   ? DATABASE_DONE
-                                  : e == DATABASE_ENOTHERE ? finish_unknown(d, c, xid, commit)
-                                                           : DATABASE_UNKNOWN;
+    enum database_answer answer = DATABASE_UNKNOWN;
+    if (commit)
+        answer =
+            e == 0 || (e == DATABASE_ENOTHERE && marker(d, c, xid) == 1) ? DATABASE_DONE : DATABASE_UNKNOWN;
+    else if (e == 0 || e == DATABASE_ENOTHERE)
+        answer = bar(d, c, xid);
     d->kind->disconnect(c);
     return answer;
 }
