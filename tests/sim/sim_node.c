@@ -291,7 +291,8 @@ static void app_open(void *data, uint32_t id, uint64_t applied, bool kept)
                                        .timeout_ms = 2000,
                                        .breaker_failures = 5, /* as a node's configuration has it */
                                        .breaker_open_ms = 5000,
-                                       .report_lazy_ms = w->knobs.report_lazy_ms};
+                                       .report_lazy_ms = w->knobs.report_lazy_ms,
+                                       .per_host_max = w->knobs.seed % 3 == 0 ? 1 : 0}; /* 0: the default */
     rv = executor_open(&n->executor, &executor);
     assert(rv == ASSENT_OK);
 }
