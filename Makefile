@@ -81,7 +81,9 @@ test-thread: ## the tests labelled `threads`, with the thread sanitizer
 bench: build ## the figures of README.md (takes minutes; leave the machine alone)
 	@$(RELEASE)/tests/bench/assent-bench all
 
-break: build ## WORKLOAD=bank FAULTS=kill: break three nodes for half a minute; a verdict, and where to see the picture
+break: setup ## WORKLOAD=bank FAULTS=kill: break three nodes for half a minute; a verdict, and where to see the picture
+	@$(call preset,release)
+	@$(call progress,release) assentd assent-jepsen
 	@$(RELEASE)/jepsen/harness/assent-jepsen --workload $(WORKLOAD) --faults $(FAULTS) --seconds $(BREAK_SECONDS) \
 	  --fault-ms 2000 --assentd $(ASSENTD) --out $(JEPSEN_OUT) $(if $(filter 0,$(shell id -u)),,--loopback)
 
