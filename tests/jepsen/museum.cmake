@@ -8,7 +8,7 @@ foreach(part node executor raftlog statemachine)
     list(APPEND museum_sources ${sources})
 endforeach()
 add_executable(assentd-museum ${museum_sources})
-target_compile_definitions(assentd-museum PRIVATE ASSENT_MUSEUM)
+target_compile_definitions(assentd-museum PRIVATE ASSENT_MUSEUM $<$<BOOL:${ASSENT_TEST_HOOKS}>:ASSENT_TEST_HOOKS>)
 target_include_directories(assentd-museum PRIVATE ${CMAKE_SOURCE_DIR}/raftlog ${CMAKE_SOURCE_DIR}/statemachine
     ${CMAKE_SOURCE_DIR}/node)
 target_link_libraries(assentd-museum PRIVATE assent_codec assent_pure PkgConfig::RAFT PkgConfig::LIBUV PkgConfig::LMDB

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -47,7 +48,6 @@ static const struct exhibit {
     {PLANTED_QUERY_ERROR_SENDS, 100, 0, NULL},
     {PLANTED_ONLY_TRIED_CANCELLED, 100, 0, NULL},
     {PLANTED_REFUSED_TRY_COUNTS, 60, 0, NULL},
-    {PLANTED_REPORT_COUNTS_TWICE, 300, 0, NULL},
     {PLANTED_TSO_BOUND_NOT_KEPT, 600, 0, NULL},
     {PLANTED_DEADLINE_EARLY, 60, 0, NULL},
     {PLANTED_DEADLINE_COMMITS, 60, 0, NULL},
@@ -62,7 +62,7 @@ static const struct exhibit {
     {PLANTED_VECTOR_DEAF, 60, 0, NULL},
     {PLANTED_SIBLING_LOST, 60, 0, NULL},
     {PLANTED_LAMPORT_DEAF, 60, 0, NULL},
-    {PLANTED_TSO_AT_WALL_CLOCK, 300, 0, NULL},
+    {PLANTED_TSO_AT_WALL_CLOCK, 1500, 0, NULL},
     {PLANTED_NONE, 100, 1u << 5, "guard-G5-off"},
     {PLANTED_NONE, 1500, 1u << 7, "guard-G7-off"},
     {PLANTED_NONE, 600, 1u << 9, "guard-G9-off"},
@@ -73,6 +73,9 @@ static const char *name_of(const struct exhibit *e)
     return e->name != NULL ? e->name : names[e->bug];
 }
 
+/* The seed that runs: shared with the child, which may not live to say it. */
+static uint64_t *running;
+
 /* In the child: say what the first finding was and how far it was. */
 static int look(const struct exhibit *e)
 {
@@ -81,6 +84,7 @@ static int look(const struct exhibit *e)
         struct world_report report;
         knobs_draw(&k, seed);
         k.guards_off = e->guards_off;
+        *running = seed;
         printf("%s", ""); /* what is buffered belongs to the parent */
         const char *why = world_run(&k, &report);
         if (why != NULL) {
@@ -107,7 +111,7 @@ static bool shown(const struct exhibit *e)
         return false;
     bool crashed = WIFSIGNALED(status), found = crashed || WEXITSTATUS(status) == 1;
     if (crashed)
-        printf("  an assertion of the product stopped it\n");
+        printf("  seed %llu: an assertion of the product stopped it\n", (unsigned long long)*running);
     bool healthy = e->bug == PLANTED_NONE && e->guards_off == 0;
     printf("%s: %s\n", name_of(e), found ? "found" : "not found");
     return found != healthy;
@@ -126,6 +130,9 @@ static void guards(uint32_t seeds)
 
 int main(int argc, char **argv)
 {
+    running = mmap(NULL, sizeof *running, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (running == MAP_FAILED)
+        return 3;
     if (argc == 3 && strcmp(argv[1], "--guards") == 0) {
         guards((uint32_t)strtoul(argv[2], NULL, 10));
         return 0;
