@@ -136,6 +136,7 @@ struct event {
 struct committed {
     uint64_t term, hash;
     uint32_t crc;
+    uint64_t in_term; /* of the node that applied it first: committed in this term or before */
 };
 
 struct read_record {
