@@ -110,24 +110,24 @@ static void fault_clock(struct world *w)
 {
     uint32_t node = some_node(w);
     struct sim_node *n = &w->nodes[node];
-    switch (pick(w, 5)) {
-    case 0: /* a step, forward or back */
-        sim_clock_step(n, (int64_t)some_while(w, 60000 * MS) * (pick(w, 2) == 0 ? 1 : -1));
-        break;
-    case 1: /* a quartz, or nonsense */
+    switch (pick(w, 8)) {
+    case 0: /* a quartz, or nonsense */
         sim_clock_drift(n,
                         pick(w, 4) == 0 ? (int64_t)pick(w, 400000) - 200000 : (int64_t)pick(w, 1000) - 500);
         break;
-    case 2:
+    case 1:
         cluster_rate(w->cluster, node,
                      pick(w, 4) == 0 ? (int32_t)pick(w, 200000) - 100000 : (int32_t)pick(w, 1000) - 500);
         break;
-    case 3:
+    case 2:
         sim_clock_stands(n, true);
         cluster_at(w->cluster, some_while(w, 10000 * MS), on_clock_goes, w, node);
         break;
-    default:
+    case 3:
         sim_clock_right(n);
+        break;
+    default: /* a step, forward or back */
+        sim_clock_step(n, (int64_t)some_while(w, 60000 * MS) * (pick(w, 2) == 0 ? 1 : -1));
     }
 }
 

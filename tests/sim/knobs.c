@@ -44,6 +44,7 @@ const struct knob_size knob_sizes[] = {
     {"chaos_ms", offsetof(struct knobs, chaos_ms), 100},
     {"heal_ms", offsetof(struct knobs, heal_ms), KNOB_FIXED},
     {"think_us_max", offsetof(struct knobs, think_us_max), KNOB_FIXED},
+    {"calm_ms_max", offsetof(struct knobs, calm_ms_max), KNOB_FIXED},
     {"guards_off", offsetof(struct knobs, guards_off), KNOB_FIXED},
     {"kinds", offsetof(struct knobs, kinds), KNOB_FIXED},
 };
@@ -91,6 +92,7 @@ void knobs_draw(struct knobs *k, uint64_t seed)
     k->twice = HALF ? DRAW(200) : 0;
     k->report_lazy_ms = HALF ? DRAW(20) : 0;
     k->wild = DRAW(3) == 0;
+    k->calm_ms_max = k->wild ? 100 << DRAW(3) : 500 << DRAW(4);
     if (k->wild)
         k->chaos_ms = 10000;
     k->kinds = clients_kinds(mix(at ^ UINT64_C(0xc11e)));

@@ -99,8 +99,7 @@ static const char *run(struct world *w, struct world_report *report)
     while (cluster_now_ms(c) < until && cluster_failure(c) == NULL) {
         /* Each round has numbers of its own: without its fault the others stay what they are. */
         w->streams[STREAM_FAULT] = ++w->round << 12;
-        cluster_run(c, w->knobs.wild ? 5 + world_random(w, STREAM_FAULT, 60)
-                                     : 20 + world_random(w, STREAM_FAULT, 700));
+        cluster_run(c, 5 + world_random(w, STREAM_FAULT, w->knobs.calm_ms_max));
         faults_round(w);
         cluster_check_durable(c);
         for (uint32_t i = 1; i <= w->servers; i++) /* deposed leaders too, and those that stand still */

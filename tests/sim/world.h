@@ -28,6 +28,7 @@ struct knobs {
     uint32_t spares;            /* ids of servers that may take the place of wiped ones */
     uint32_t chaos_ms, heal_ms; /* virtual time with faults, and at most until everything is done */
     uint32_t think_us_max;      /* a client's pause between two operations */
+    uint32_t calm_ms_max;       /* between two rounds of faults */
     /* Nodes. */
     bool crashes;         /* stops, and crashes between two events */
     bool inner_crashes;   /* crashes inside a call into the core: between any two of its effects */
