@@ -206,6 +206,20 @@ static bool make_tables(struct database *d, void *c)
     return made;
 }
 
+/* The last line it wrote. */
+static void last_words(const struct database *d, char *out, size_t size)
+{
+    char path[96], line[200];
+    snprintf(path, sizeof path, "%s/log", d->dir);
+    FILE *f = fopen(path, "re");
+    snprintf(out, size, "nothing");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (line[0] != '\n')
+            snprintf(out, size, "%.*s", (int)strcspn(line, "\n"), line);
+    if (f != NULL)
+        fclose(f);
+}
+
 struct database *database_open(enum database_kind kind, char *why, size_t why_size)
 {
     struct database *d = calloc(1, sizeof *d);
@@ -235,7 +249,9 @@ struct database *database_open(enum database_kind kind, char *why, size_t why_si
     if (c != NULL)
         d->kind->disconnect(c);
     if (!made) {
-        snprintf(why, why_size, "%s does not start", d->kind->server);
+        char words[160];
+        last_words(d, words, sizeof words);
+        snprintf(why, why_size, "%s does not start, and says: %s", d->kind->server, words);
         database_close(d);
         return NULL;
     }

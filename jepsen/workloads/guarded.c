@@ -70,13 +70,14 @@ static bool guarded_next(struct run *r, uint32_t worker, bool final, struct op *
 {
     struct guarded *g = r->state;
     struct holder *w = &g->worker[worker];
+    if (final && g->leaks_asked)
+        return false;
     if (final) {
+        g->leaks_asked = true;
         snprintf(invoke->f, sizeof invoke->f, "leaks");
         invoke->key = json_integer(-1);
         invoke->value = json_null();
-        bool first = !g->leaks_asked;
-        g->leaks_asked = true;
-        return first;
+        return true;
     }
     if (w->stage == BEGINS)
         begin_anew(r, g, w);

@@ -71,12 +71,13 @@ static bool final_next(const struct run *r, struct sessions *s, struct op *invok
     for (int k = 0; k < KEYS; k++)
         objects += s->generation[k] + 1;
     if (s->final_next == objects) {
+        if (s->resent_taken)
+            return false;
+        s->resent_taken = true;
         snprintf(invoke->f, sizeof invoke->f, "resent");
         invoke->key = json_integer(-1);
         invoke->value = json_null();
-        bool first = !s->resent_taken;
-        s->resent_taken = true;
-        return first;
+        return true;
     }
     uint32_t k = 0, generation = s->final_next++;
     while (generation > s->generation[k])

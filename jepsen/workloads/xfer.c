@@ -21,7 +21,7 @@ struct xfer {
     struct pool pool;
     struct stub *stub;
     struct database *databases[DATABASES];
-    char missing[128]; /* why there are none; "": there are */
+    char missing[256]; /* why there are none; "": there are */
     uint64_t crash_ns;
     bool crashing;
 };
