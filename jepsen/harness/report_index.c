@@ -54,7 +54,7 @@ static void write_links(const struct report *p, FILE *f)
         if (there(p, name))
             fprintf(f, "<a href=\"%s\">log of node-%u</a>", name, i);
         snprintf(name, sizeof name, "node-%u", i);
-        if (there(p, name))
+        if (p->v->valid != VALID && there(p, name)) /* else it is not kept */
             fprintf(f, "<a href=\"%s/\">its data</a>", name);
     }
     fputs("</p>\n", f);

@@ -10,7 +10,7 @@ done
 [ -n "$python" ] || { echo "z3 is not installed (python3-z3): its cross-check is skipped"; exit 77; }
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
-"$engines" --write "$dir" --histories 300 --seed 5000
+"$engines" --write "$dir" --histories 240 --seed 5000
 "$python" "$cross" --wgl "$hist2" "$dir"/*.jsonl | tee "$dir/random"
 "$python" "$cross" --wgl "$hist2" "$histories"/{register,cas-register}-{valid,invalid} | tee "$dir/real"
 # Neither all valid nor all invalid.
