@@ -1,30 +1,60 @@
 /* Killed while a snapshot is being installed: a node is left behind until only a snapshot can bring it back,
  * started, and struck down in the middle - it, the leader that serves it, or everybody at once. */
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 
 #include "nemesis.h"
 
-#define LAG_MS     20000
+#define LAG_MS     30000
 #define INSTALL_MS 20000
+#define PUSHERS    8
 
 enum { INSTALL_ONE, INSTALL_LEADER, INSTALL_ALL, INSTALL_POWER };
 static const char *const install_shapes[] = {"one", "leader", "all", "power", NULL};
 
+/* Many at a time, for a snapshot needs hundreds of entries. */
+struct pusher {
+    struct run *run;
+    uint32_t leader;
+    atomic_bool *stop;
+    pthread_t thread;
+};
+
+static void *push(void *data)
+{
+    struct pusher *p = data;
+    while (!atomic_load(p->stop))
+        if (nemesis_command_ms(p->run, p->leader) < 0)
+            sut_nap(20);
+    return NULL;
+}
+
 /* A follower is down until the leader has no longer the entries it wants.  -1: it could not be made so. */
 static int left_behind(struct run *r)
 {
+    struct pusher pushers[PUSHERS];
+    atomic_bool stop = false;
+    uint32_t started = 0;
     int leader = sut_leader(&r->sut);
     if (leader < 0 || r->sut.n < 2)
         return -1;
     uint32_t i = ((uint32_t)leader + 1 + (uint32_t)nemesis_chance(r, r->sut.n - 1)) % r->sut.n;
-    uint64_t wants = nemesis_index(r, i, "index") + r->sut.snapshot_entries;
+    uint64_t wants =
+        nemesis_index(r, i, "index") + r->sut.snapshot_entries / 4 + 50; /* a leader keeps a quarter */
+    bool behind = false;
     sut_kill(&r->sut, i);
-    for (uint64_t from = sut_now_ms(); sut_now_ms() - from < LAG_MS;) {
-        nemesis_command_ms(r, (uint32_t)leader);
-        if (nemesis_index(r, (uint32_t)leader, "snapshotIndex") > wants)
-            return (int)i;
+    for (; started < PUSHERS; started++) {
+        pushers[started] = (struct pusher){.run = r, .leader = (uint32_t)leader, .stop = &stop};
+        if (pthread_create(&pushers[started].thread, NULL, push, &pushers[started]) != 0)
+            break;
     }
-    return -1;
+    for (uint64_t from = sut_now_ms(); !behind && sut_now_ms() - from < LAG_MS; sut_nap(20))
+        behind = nemesis_index(r, (uint32_t)leader, "snapshotIndex") > wants;
+    atomic_store(&stop, true);
+    for (uint32_t k = 0; k < started; k++)
+        pthread_join(pushers[k].thread, NULL);
+    return behind ? (int)i : -1;
 }
 
 /* Started, and its install seen: how long that took in milliseconds, -1: there was none. */
