@@ -13,22 +13,22 @@
     /* the log */                                                                                            \
     X(LEADER_DEPOSED, OFTEN, "a leader follows again")                                                       \
     X(TAIL_REPLACED, OFTEN, "entries of our log gave way to those of a new leader")                          \
-    X(INSTALL_OVER_WRITES, SELDOM,                                                                           \
+    X(INSTALL_OVER_WRITES, RARELY,                                                                           \
       "a snapshot replaced the log while appends were on their way to the disk")                             \
     X(CHANGE_ROLLED_BACK, RARELY, "a change of membership was taken back with the end of the log")           \
     X(OWN_SNAPSHOT_LATE, OFTEN, "an own snapshot ended behind a newer one")                                  \
-    X(PAUSED_FOR_TRANSFER, OFTEN, "a proposal was refused because the leadership is being handed over")      \
+    X(PAUSED_FOR_TRANSFER, SELDOM, "a proposal was refused because the leadership is being handed over")     \
     X(OFFER_OVERTAKEN, RARELY, "a fetched snapshot was not needed any more")                                 \
     X(OFFER_GONE, SELDOM, "the snapshot that was being fetched had been replaced at its source")             \
-    X(VOTE_LENT, SELDOM, "a server voted that did not know that it may")                                     \
+    X(VOTE_LENT, RARELY, "a server voted that did not know that it may")                                     \
     X(ENTRY_REFUSED, OFTEN, "an entry from a leader whose clock is far ahead was refused")                   \
     X(CHANGE_UNKNOWN, SELDOM, "a leader lost its office with a change of membership in the log")             \
-    X(TRANSFER_AGAIN, SELDOM, "TimeoutNow was lost or ignored")                                              \
+    X(TRANSFER_AGAIN, RARELY, "TimeoutNow was lost or ignored")                                              \
     X(CHANGE_WAITS, OFTEN, "a change of membership waited for a voter that does not hold the one before")    \
     X(READ_ASKED_AGAIN, OFTEN, "a read was under way when the leader changed")                               \
     X(READ_ASKED_NO_LEADER, OFTEN, "a follower asked a node for a read index that leads no more")            \
     /* the rules */                                                                                          \
-    X(COMMIT_TOO_LATE, OFTEN, "a commit came behind the rollback")                                           \
+    X(COMMIT_TOO_LATE, SELDOM, "a commit came behind the rollback")                                          \
     X(COMMIT_AGAIN, OFTEN, "a commit was asked for once more")                                               \
     X(ROLLBACK_TOO_LATE, OFTEN, "a rollback came behind the commit")                                         \
     X(DEADLINE_DECIDES, OFTEN, "nobody decided in time: rolled back")                                        \
@@ -44,10 +44,10 @@
     X(ACKNOWLEDGED_NEVER, OFTEN, "no acknowledgement came in time")                                          \
     X(KEY_REPEATED, OFTEN, "a stored reply answered a repeated Idempotency-Key")                             \
     X(REPORT_OF_OTHER_PHASE, OFTEN, "a report came when its transaction was past that phase")                \
-    X(REPORT_TWICE, OFTEN, "a report came when the branch had answered")                                     \
+    X(REPORT_TWICE, SELDOM, "a report came when the branch had answered")                                    \
     X(REPORT_OF_OTHER_ATTEMPT, SELDOM, "a report of an earlier attempt came late")                           \
     X(BACK_OVER_OPEN_STEP, OFTEN, "a saga turned back while the answer of a step was missing")               \
-    X(BACK_OVER_ACCEPTED_STEP, SELDOM, "a saga turned back while an accepted step was not acknowledged")     \
+    X(BACK_OVER_ACCEPTED_STEP, OFTEN, "a saga turned back while an accepted step was not acknowledged")      \
     X(SUSPENDED, OFTEN, "a transaction waits for an operator")                                               \
     /* the executor */                                                                                       \
     X(BACK_WAITS_FOR_CALL, OFTEN, "a compensation waits for the call of its action")                         \
@@ -55,11 +55,11 @@
     X(LEADER_LOST_IN_ACTION, OFTEN, "leadership was lost with a saga's step under way")                      \
     X(LEADER_LOST_WITH_REPORT, SELDOM, "leadership was lost with a report that had not left")                \
     X(CALL_UNANSWERED, OFTEN, "a call got no answer")                                                        \
-    X(REPORT_NOT_TAKEN, OFTEN, "the log did not take a report")                                              \
+    X(REPORT_NOT_TAKEN, SELDOM, "the log did not take a report")                                             \
     X(REPORT_DID_NOT_COUNT, OFTEN, "of some reports not all counted")                                        \
     X(BREAKER_OPENS, OFTEN, "a participant that does not answer is left alone for a while")                  \
-    X(BREAKER_OPENS_AGAIN, OFTEN, "it did not answer the one call after that either")                        \
-    X(BREAKER_CLOSES, OFTEN, "it answered again")                                                            \
+    X(BREAKER_OPENS_AGAIN, SELDOM, "it did not answer the one call after that either")                       \
+    X(BREAKER_CLOSES, SELDOM, "it answered again")                                                           \
     /* the simulator itself */                                                                               \
     X(SNAPSHOT_OF_OPEN, OFTEN, "another node's snapshot was installed with transactions open")
 

@@ -10,7 +10,7 @@ uint64_t assent_marks[MARK_NR];
 
 /* Seeds within which a mark must be hit.  About one in e to the 10th of sets that size would miss a mark that
  * is hit ten times in it on average, so each is put where it is hit at least so often. */
-enum { OFTEN = 300, SELDOM = 3000, RARELY = 20000 };
+enum { OFTEN = 100, SELDOM = 3000, RARELY = 20000 };
 
 static const struct {
     const char *name, *what;

@@ -26,9 +26,12 @@ done
 said=$("$program" --shrink "$seed" "$@" --within 60 --out "$file")
 [ $? -eq "$kind" ] || fail "seed $seed: exit $kind, shrunk to another kind: $said"
 echo "seed $seed: $said"
-before=$(echo "$said" | sed -n 's/.*, faults \([0-9]*\) -> \([0-9]*\),.*/\1/p')
-after=$(echo "$said" | sed -n 's/.*, faults \([0-9]*\) -> \([0-9]*\),.*/\2/p')
-[ -n "$before" ] && [ "$after" -lt "$before" ] || fail "no smaller: $before faults, then $after"
+figure() { # of what was said: name, 1 before or 2 after
+    echo "$said" | sed -n "s/.*, $1 \\([0-9]*\\) -> \\([0-9]*\\).*/\\$2/p"
+}
+before=$(figure faults 1) after=$(figure faults 2)
+[ -n "$before" ] && [ "$after" -le "$before" ] || fail "no smaller: $before faults, then $after"
+[ "$(figure 'milliseconds with faults' 2)" -lt "$(figure 'milliseconds with faults' 1)" ] || fail "no shorter"
 [ "$(grep -c '^fault ' "$file")" -eq "$after" ] || fail "the file does not hold its $after faults"
 
 for again in 1 2; do
