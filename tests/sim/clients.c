@@ -15,7 +15,7 @@ static const struct client_kind *const kinds[] = {
     &client_saga,     &client_tcc,     &client_message,  &client_execute, &client_operator,
     &client_status,   &client_freeze,  &client_sequence, &client_lamport, &client_timestamp,
     &client_vector,   &client_version, &client_tso,      &client_session, &client_asynchronous,
-    &client_workflow, &client_nested,
+    &client_workflow, &client_nested,  &client_business,
 };
 #define KINDS (sizeof kinds / sizeof kinds[0])
 

@@ -32,6 +32,7 @@ extern const struct client_kind client_saga, client_tcc, client_message, client_
 /* clients_operator.c */
 extern const struct client_kind client_operator, client_status;
 extern const struct client_kind client_asynchronous, client_workflow, client_nested, client_freeze;
+extern const struct client_kind client_business;
 /* clients_clocks.c */
 extern const struct client_kind client_sequence, client_lamport, client_timestamp;
 /* clients_vectors.c */
