@@ -7,9 +7,10 @@
 #include "assent/error.h"
 #include "core_cluster.h"
 
-const struct chaos_shape chaos_three = {"3 nodes", 3, 3, false};
-const struct chaos_shape chaos_five = {"5 nodes", 5, 5, false};
-const struct chaos_shape chaos_changing = {"5 nodes, membership", 5, 3, true};
+const struct chaos_shape chaos_three = {"3 nodes", 3, 3, false, false};
+const struct chaos_shape chaos_five = {"5 nodes", 5, 5, false, false};
+const struct chaos_shape chaos_changing = {"5 nodes, membership", 5, 3, true, false};
+const struct chaos_shape chaos_harsh = {"5 nodes, membership, harsh", 5, 3, true, true};
 
 static void options(struct cluster_options *o, const struct chaos_shape *shape, uint64_t seed,
                     uint32_t guards_off)
@@ -26,6 +27,7 @@ static void options(struct cluster_options *o, const struct chaos_shape *shape, 
     o->disk_us_max = seed % 3 == 0 ? 60000 : 4000;
     o->election_ms = 200;
     o->heartbeat_ms = 20;
+    o->corrupt = shape->harsh ? 5 : 0;
 }
 
 static uint32_t some_node(struct cluster *c, const struct chaos_shape *shape)
@@ -78,6 +80,30 @@ static void random_fault(struct cluster *c, const struct chaos_shape *shape)
     }
 }
 
+static void harsh_fault(struct cluster *c, const struct chaos_shape *shape)
+{
+    uint32_t node = some_node(c, shape), other = some_node(c, shape);
+    switch (cluster_random(c, 6)) {
+    case 0:
+        cluster_crash_inside(c, node, 1 + (uint32_t)cluster_random(c, 12));
+        break;
+    case 1:
+        cluster_pause(c, node, !cluster_paused(c, node));
+        break;
+    case 2:
+        cluster_fail_disk(c, node);
+        break;
+    case 3:
+        cluster_stall_disk(c, node, cluster_random(c, 1000000));
+        break;
+    case 4:
+        cluster_clog(c, node, other, cluster_random(c, 1000000));
+        break;
+    default:
+        cluster_rate(c, node, (int32_t)cluster_random(c, 100000) - 50000);
+    }
+}
+
 static void random_work(struct cluster *c, const struct chaos_shape *shape)
 {
     uint32_t leader = cluster_leader(c);
@@ -120,15 +146,21 @@ static const char *chaos(struct cluster *c, const struct chaos_shape *shape, uin
         if (cluster_random(c, 10) == 0) {
             random_fault(c, shape);
         }
+        if (shape->harsh && cluster_random(c, 10) == 0) {
+            harsh_fault(c, shape);
+        }
+        cluster_check_durable(c);
     }
     cluster_chaos(c, false);
     cluster_heal(c);
     for (uint32_t i = 1; i <= shape->nodes; i++) {
         cluster_freeze_disk(c, i, false);
-        if (!cluster_up(c, i)) {
-            cluster_start(c, i);
+        cluster_rate(c, i, 0);
+        if (shape->harsh) {
+            cluster_crash(c, i); /* with it goes what was still to befall it */
         }
     }
+    cluster_start_all(c);
     cluster_run(c, 100);
     bool worked = cluster_run_until(c, works, NULL, heal_ms);
     /* A transfer begun before may still pause proposals. */

@@ -11,8 +11,9 @@ struct chaos_shape {
     const char *name;
     uint32_t nodes, voters;
     bool membership; /* servers join, are promoted, demoted and removed meanwhile */
+    bool harsh;      /* deaths inside calls, pauses, failing and standing disks, damaged and clogged links */
 };
-extern const struct chaos_shape chaos_three, chaos_five, chaos_changing;
+extern const struct chaos_shape chaos_three, chaos_five, chaos_changing, chaos_harsh;
 
 /* One run.  Returns NULL, or a sentence that names what failed, valid until the next run; the state of the
  * nodes is then on stderr, unless guards are off.  `counts`: NULL, or 17 counters that the guards add to. */

@@ -57,12 +57,20 @@ static void changing_members_agree(void **state)
     run_seeds(&chaos_changing, 2001, 40);
 }
 
+/* What the simulated disks, links and processes can do besides. */
+static void agreement_survives_everything(void **state)
+{
+    (void)state;
+    run_seeds(&chaos_harsh, 3001, 60);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(three_nodes_agree),
         cmocka_unit_test(five_nodes_agree),
         cmocka_unit_test(changing_members_agree),
+        cmocka_unit_test(agreement_survives_everything),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
