@@ -322,6 +322,8 @@ static const char *goes_on(const char *dir, const struct disk_state *state)
     bool pristine = state->pristine;
     if (pristine) {
         entry_unref(e);
+        disk_close(l.disk, NULL, NULL);
+        l.disk = NULL;
         return NULL;
     }
     int rc = uv_loop_init(&l.loop);

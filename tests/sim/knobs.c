@@ -92,7 +92,7 @@ void knobs_draw(struct knobs *k, uint64_t seed)
     k->twice = HALF ? DRAW(200) : 0;
     k->report_lazy_ms = HALF ? DRAW(20) : 0;
     k->wild = DRAW(3) == 0;
-    k->calm_ms_max = k->wild ? 100 << DRAW(3) : 500 << DRAW(4);
+    k->calm_ms_max = k->wild ? 100u << DRAW(3) : 500u << DRAW(4);
     if (k->wild)
         k->chaos_ms = 10000;
     k->kinds = clients_kinds(mix(at ^ UINT64_C(0xc11e)));
