@@ -90,7 +90,7 @@ static void operator_begin(struct client *c)
         return;
     }
     uint32_t i = (uint32_t)client_random(c, sizeof what / sizeof what[0]);
-    bool related = c->asked->parent != NULL || c->asked->child != NULL;
+    bool related = c->asked->parent != NULL || c->asked->xid[0] == 'n'; /* something may be nested by then */
     if (related && strcmp(what[i], "force") == 0)
         i = 0; /* those nested in it would wait for somebody for ever */
     c->step = STEP_ACT;

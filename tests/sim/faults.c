@@ -472,9 +472,10 @@ bool faults_healed(struct world *w)
     uint32_t leader = cluster_leader(w->cluster);
     if (leader == 0 || w->nodes[leader].gone || w->replaced != 0)
         return false;
+    uint64_t term = cluster_status(w->cluster, leader).term;
     for (uint32_t i = 1; i <= w->servers; i++)
-        if (!w->nodes[i].gone && cluster_paused(w->cluster, i))
-            return false;
+        if (!w->nodes[i].gone && (cluster_paused(w->cluster, i) || cluster_status(w->cluster, i).term > term))
+            return false; /* a leader that slept may not know yet that it is none */
     uint64_t last = cluster_status(w->cluster, leader).last_index;
     const struct raft_configuration *conf = core_configuration(cluster_core(w->cluster, leader));
     for (unsigned i = 0; i < conf->n; i++) {
