@@ -329,6 +329,14 @@ void client_later(struct client *c, uint64_t us, void (*fn)(struct client *c))
     cluster_at(c->world->cluster, us, on_turn, c, ++c->turn);
 }
 
+uint32_t clients_kind(const char *name)
+{
+    uint32_t k = 0;
+    while (strcmp(kinds[k]->name, name) != 0)
+        k++;
+    return 1u << k;
+}
+
 uint32_t clients_kinds(uint64_t number)
 {
     uint32_t asking = (uint32_t)number & ((1u << KINDS) - 1), asked = 0;

@@ -222,6 +222,8 @@ const char *participants_judge(struct world *w);
 
 /* Which kinds a run asks, from some number: each is left out by half of them. */
 uint32_t clients_kinds(uint64_t number);
+/* The bit of one, which must exist. */
+uint32_t clients_kind(const char *name);
 void clients_init(struct world *w);
 void clients_close(struct world *w);
 void clients_start(struct world *w);
