@@ -104,6 +104,7 @@ static pid_t spawn_server(struct database *d)
                      socket,
                      "--skip-networking",
                      "--innodb-buffer-pool-size=16M",
+                     "--innodb-use-native-aio=0", /* a machine has only so many contexts of it for all */
                      "--max-connections=300",
                      "--pid-file=pid",
                      NULL};
@@ -182,8 +183,13 @@ static bool initialise(struct database *d)
     char data[96];
     int status;
     snprintf(data, sizeof data, d->mariadb ? "--datadir=%s/data" : "%s/data", d->dir);
-    char *maria[] = {
-        d->init, "--no-defaults", data, "--auth-root-authentication-method=normal", "--skip-test-db", NULL};
+    char *maria[] = {d->init,
+                     "--no-defaults",
+                     data,
+                     "--auth-root-authentication-method=normal",
+                     "--skip-test-db",
+                     "--innodb-use-native-aio=0",
+                     NULL};
     char *pq[] = {d->init, "-D", data, "-A", "trust", "-U", "judge", "-N", "--no-locale", "-E", "UTF8", NULL};
     pid_t pid = spawn(d, d->init, d->mariadb ? maria : pq);
     return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
