@@ -66,7 +66,8 @@ static bool disk_up(struct sut_node *n, char *why, size_t why_size)
         sut_command(-1, "mkfs.ext4 -q -F -m 0 %s", path) != 0) {
         snprintf(why, why_size, "%s: no ext4 can be made (e2fsprogs): %s", path, strerror(errno));
         unlink(path);
-        close(file);
+        if (file >= 0)
+            close(file);
         return false;
     }
     unlink(path);

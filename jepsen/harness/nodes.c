@@ -77,7 +77,8 @@ static uint16_t free_port(void)
     if (fd >= 0 && bind(fd, (struct sockaddr *)&a, sizeof a) == 0 &&
         getsockname(fd, (struct sockaddr *)&a, &size) == 0)
         port = ntohs(a.sin_port);
-    close(fd);
+    if (fd >= 0)
+        close(fd);
     return port;
 }
 

@@ -59,7 +59,7 @@ static void draw_op(const struct report *p, FILE *f, size_t i, uint32_t row, con
 void report_intervals(const struct report *p, const char *file, const char *title, const size_t *invokes,
                       uint32_t n)
 {
-    struct moment moments[2 * SHOWN_MAX];
+    struct moment moments[2 * SHOWN_MAX] = {0};
     uint32_t ends = 0;
     FILE *f = report_file(p, file);
     if (f == NULL)

@@ -114,7 +114,7 @@ static bool stop_begin(struct run *r, uint32_t shape, char *text, size_t size)
         return true;
     }
     stop_node(r, (uint32_t)leader);
-    snprintf(text, size, "stop node-%u", leader + 1);
+    snprintf(text, size, "stop node-%d", leader + 1);
     return true;
 }
 

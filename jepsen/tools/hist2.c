@@ -120,6 +120,7 @@ static int check_parts(const struct history *h, const struct model *model, size_
         const struct lin_part *part = &parts.parts[i];
         struct lin_stuck stuck;
         const char *why;
+        // cppcheck-suppress uninitvar ; it is initialised here
         enum verdict_valid (*const checks[])(const struct model *, const struct lin_part *,
                                              const struct lin_budget *, struct lin_stuck *,
                                              const char **) = {wgl_check, jit_check, zones_check};
